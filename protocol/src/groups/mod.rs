@@ -1,0 +1,1 @@
+//! Many small messages in one frame, one large message in many.

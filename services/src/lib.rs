@@ -1,0 +1,11 @@
+//! One node's services on top of the ring, as pure state machines.
+//!
+//! [`Executive`] is one whole node as one value: datagrams, client requests and time go in, one ordered
+//! stream of effects comes out. The daemon carries the effects out; the simulator keeps dozens of
+//! executives in one process.
+
+#![forbid(unsafe_code)]
+
+pub mod executive;
+
+pub use executive::Executive;

@@ -1,0 +1,1 @@
+//! The deterministic simulator, its invariants, and helpers for system and interop tests.
