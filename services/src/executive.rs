@@ -2,12 +2,9 @@
 
 use std::net::SocketAddr;
 
+pub use ipc::message::ClientId;
 use ipc::message::{Event, Reply, Service};
 use protocol::{RingSeq, links::LinkSettings, ring::RingSettings};
-
-/// Names one client connection. Chosen by the caller, never used twice.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ClientId(pub u64);
 
 /// What the executive needs to know.
 #[derive(Clone, Debug)]

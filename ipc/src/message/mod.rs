@@ -5,6 +5,10 @@ pub mod error;
 
 pub use error::CsError;
 
+/// Names one client connection, once and for all: numbers are never used twice.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClientId(pub u64);
+
 /// The services a client can connect to. The numbers are corosync's.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
