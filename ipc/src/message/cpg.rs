@@ -1,8 +1,15 @@
 //! The cpg service's messages.
 
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use super::{CsError, RingId};
+
+pub(super) use decode::decode;
 
 /// A group's name: up to 128 octets, compared by length and then by octets. pacemaker counts the
 /// terminating NUL as part of the name; an empty name is a group like any other.
@@ -97,6 +104,18 @@ pub enum IterationKind {
     All = 3,
 }
 
+impl Address {
+    /// Octets of an address in a message.
+    const BYTES: usize = 24;
+}
+
+/// Most members that a configuration change or a totem configuration change lists: corosync's
+/// library copies into arrays of this size without a check.
+pub const MEMBERS_MAX: usize = 128;
+
+/// Most members that a [`Reply::MembershipGet`] lists.
+pub const MEMBERSHIP_ADDRESSES_MAX: usize = 384;
+
 /// Join flag: deliver the current totem configuration right after the join.
 pub const JOIN_INITIAL_TOTEM_CONF: u32 = 0x01;
 
@@ -156,7 +175,7 @@ pub enum Request {
     /// Id 8.
     Finalize,
     /// Id 11: multicast from a zero-copy buffer. The server resolved the buffer and copied the
-    /// payload; allocation and release (ids 9 and 10) never leave the server.
+    /// payload.
     ZeroCopyExecute {
         /// As in [`Request::Multicast`].
         guarantee: u32,
@@ -173,6 +192,29 @@ pub enum Request {
         kind: Option<Fragment>,
         /// This piece.
         fragment: Bytes,
+    },
+}
+
+/// What a client asks of the server itself: where zero-copy payloads lie. The services never see
+/// these; a send becomes a [`Request::ZeroCopyExecute`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ZeroCopy {
+    /// Id 9: use a file as a buffer.
+    Allocate {
+        /// Octets of the buffer, the 56 of its own header included.
+        map_bytes: u64,
+        /// Path of the file, without its NUL.
+        path: Bytes,
+    },
+    /// Id 10: forget a buffer.
+    Free {
+        /// What the server had written into the buffer.
+        token: u64,
+    },
+    /// Id 11: multicast what is in a buffer.
+    Execute {
+        /// What the server had written into the buffer.
+        token: u64,
     },
 }
 
@@ -198,6 +240,8 @@ pub enum Reply {
     IterationFinalize(CsError),
     /// To a finalise.
     Finalize(CsError),
+    /// To an allocation or a release of a zero-copy buffer.
+    ZeroCopyBuffer(CsError),
     /// To the zero-copy multicast.
     ZeroCopyExecute(CsError),
     /// To a fragment.
@@ -252,4 +296,26 @@ pub enum Event {
         /// Its nodes, ascending, at most 128.
         members: Vec<u32>,
     },
+}
+
+/// What stands in the headers.
+mod id {
+    pub(super) const JOIN: i32 = 0;
+    pub(super) const LEAVE: i32 = 1;
+    pub(super) const MULTICAST: i32 = 2;
+    pub(super) const MEMBERSHIP_GET: i32 = 3;
+    pub(super) const LOCAL_GET: i32 = 4;
+    pub(super) const ITERATION_INITIALIZE: i32 = 5;
+    pub(super) const ITERATION_NEXT: i32 = 6;
+    pub(super) const ITERATION_FINALIZE: i32 = 7;
+    pub(super) const FINALIZE: i32 = 8;
+    pub(super) const ZERO_COPY_ALLOCATE: i32 = 9;
+    pub(super) const ZERO_COPY_FREE: i32 = 10;
+    pub(super) const ZERO_COPY_EXECUTE: i32 = 11;
+    pub(super) const PARTIAL_MULTICAST: i32 = 12;
+
+    pub(super) const EVENT_CONFIGURATION_CHANGE: i32 = 4;
+    pub(super) const EVENT_DELIVER: i32 = 5;
+    pub(super) const EVENT_TOTEM_CONFIGURATION_CHANGE: i32 = 13;
+    pub(super) const EVENT_PARTIAL_DELIVER: i32 = 17;
 }

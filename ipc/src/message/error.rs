@@ -95,3 +95,66 @@ pub enum CsError {
     #[error("CS_ERR_SECURITY")]
     Security = 100,
 }
+
+impl CsError {
+    /// The code with this number, or `None` for a number that corosync does not use.
+    pub const fn from_number(number: i32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Ok,
+            2 => Self::Library,
+            3 => Self::Version,
+            4 => Self::Init,
+            5 => Self::Timeout,
+            6 => Self::TryAgain,
+            7 => Self::InvalidParam,
+            8 => Self::NoMemory,
+            9 => Self::BadHandle,
+            10 => Self::Busy,
+            11 => Self::Access,
+            12 => Self::NotExist,
+            13 => Self::NameTooLong,
+            14 => Self::Exist,
+            15 => Self::NoSpace,
+            16 => Self::Interrupt,
+            17 => Self::NameNotFound,
+            18 => Self::NoResources,
+            19 => Self::NotSupported,
+            20 => Self::BadOperation,
+            21 => Self::FailedOperation,
+            22 => Self::MessageError,
+            23 => Self::QueueFull,
+            24 => Self::QueueNotAvailable,
+            25 => Self::BadFlags,
+            26 => Self::TooBig,
+            27 => Self::NoSections,
+            28 => Self::ContextNotFound,
+            30 => Self::TooManyGroups,
+            100 => Self::Security,
+            _ => return None,
+        })
+    }
+
+    /// What corosync's libraries make of a system call's error on the connection.
+    pub fn from_errno(errno: rustix::io::Errno) -> Self {
+        use rustix::io::Errno;
+        match errno {
+            Errno::BADF => Self::BadHandle,
+            Errno::NOMEM => Self::NoMemory,
+            Errno::NOMSG | Errno::NOBUFS | Errno::TIMEDOUT | Errno::AGAIN => Self::TryAgain,
+            Errno::BADE => Self::FailedOperation,
+            Errno::TIME => Self::Timeout,
+            Errno::INVAL => Self::InvalidParam,
+            Errno::BUSY => Self::Busy,
+            Errno::ACCESS => Self::Access,
+            Errno::OVERFLOW => Self::NameTooLong,
+            Errno::EXIST => Self::Exist,
+            Errno::NOSPC => Self::NoSpace,
+            Errno::INTR => Self::Interrupt,
+            Errno::NOENT | Errno::NODEV => Self::NotExist,
+            Errno::NOSYS | Errno::NOTSUP => Self::NotSupported,
+            Errno::BADMSG => Self::MessageError,
+            Errno::MSGSIZE | Errno::TOOBIG => Self::TooBig,
+            _ => Self::Library,
+        }
+    }
+}
