@@ -1,1 +1,3 @@
 //! The deterministic simulator, its invariants, and helpers for system and interop tests.
+
+pub mod system;
