@@ -144,14 +144,14 @@ impl Common {
         }
     }
 
-    /// Takes a frame of the installed ring. `false` if it is not new.
-    pub(super) fn take_regular(&mut self, regular: &Regular<'_>) -> bool {
-        self.installed.high_seen = self.installed.high_seen.max(regular.head.seq);
+    /// Takes a frame of the installed ring, if it is new and not absurdly far ahead.
+    pub(super) fn take_regular(&mut self, regular: &Regular<'_>) {
         if !self.installed.queue.wants(regular.head.seq) {
-            return false;
+            return;
         }
+        self.installed.high_seen = self.installed.high_seen.max(regular.head.seq);
         let frame = self.keep(regular.octets);
-        self.installed.queue.insert(regular.head, frame)
+        self.installed.queue.insert(regular.head, frame);
     }
 
     /// Hands up what is next in the order and allowed: agreed frames at once, safe ones when everybody

@@ -58,14 +58,14 @@ impl Gather {
     }
 
     pub(super) fn on_join(&mut self, common: &mut Common, from: Member, join: &Join) -> Step {
+        if self.fail.contains(&from) {
+            return Step::Stay;
+        }
         common.ring_seq = common.ring_seq.max(join.ring_seq);
         let agrees = self.proc.iter().eq(&join.proc) && self.fail.iter().eq(&join.fail);
         if agrees {
             self.agreed.insert(from);
             return self.check(common);
-        }
-        if self.fail.contains(&from) {
-            return Step::Stay;
         }
         let knows_less = join.proc.iter().all(|m| self.proc.contains(m))
             && join.fail.iter().all(|m| self.fail.contains(m))

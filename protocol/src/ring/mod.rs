@@ -256,9 +256,8 @@ impl Ring {
         let installed = regular.head.ring == self.common.installed.ring;
         match &mut self.state {
             State::Operational(_) | State::Gather(_) if installed => {
-                if self.common.take_regular(regular) {
-                    self.common.deliver_ready();
-                }
+                self.common.take_regular(regular);
+                self.common.deliver_ready();
             }
             // What this node has is written down in the commit token: it may still come in useful, but
             // where it is delivered is settled with the others.

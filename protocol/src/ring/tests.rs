@@ -129,7 +129,7 @@ impl Net {
                         Destination::Node(node) => node.get() == other,
                     }) {
                         self.frames += 1;
-                        let lost = self.lose.is_some_and(|n| self.frames % n == 0);
+                        let lost = self.lose.is_some_and(|n| self.frames.is_multiple_of(n));
                         if !(self.cut)(id, to) && !lost {
                             self.sent += 1;
                             self.flying.insert((self.now + HOP, self.sent), (from, to, frame.clone()));
