@@ -57,6 +57,16 @@ pub enum DisconnectCause {
     /// It finalised; the connection closes after the reply.
     #[error("the client finalised its handle")]
     Finalized,
+    /// It went on multicasting while held, beyond what is kept for it. Its multicasts have no answer,
+    /// so this is how it learns that one was not sent.
+    #[error("the client multicasts although multicasts are held")]
+    IgnoresFlowControl,
+    /// Its message is larger than the ring's settings allow.
+    #[error("the client's message is larger than the ring carries")]
+    MessageTooBig,
+    /// The node leaves the ring; all clients go before it does.
+    #[error("the node is leaving")]
+    Leaving,
 }
 
 /// What an executive wants done, in this order.

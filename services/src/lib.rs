@@ -6,6 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
+#[cfg(test)]
+mod bus;
+mod cpg;
 pub mod executive;
+mod service;
+mod sync;
 
 pub use executive::Executive;
