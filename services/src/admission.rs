@@ -99,13 +99,15 @@ impl Admission {
         Ok(())
     }
 
-    /// Hands on what waits, as far as there is room.
-    pub(crate) fn flush(&mut self, queue: &mut impl Queue) {
+    /// Hands on what waits, as far as there is room. `true`: there was something.
+    pub(crate) fn flush(&mut self, queue: &mut impl Queue) -> bool {
+        let before = self.waiting.len();
         while self.waiting.front().is_some_and(|message| self.fits(message, queue)) {
-            let Some(message) = self.waiting.pop_front() else { return };
+            let Some(message) = self.waiting.pop_front() else { break };
             self.waiting_bytes -= message.len();
             queue.push(message);
         }
+        self.waiting.len() < before
     }
 
     /// Judges anew, after everything that may have changed. Says so if clients are to be told.
@@ -212,7 +214,7 @@ mod tests {
         assert_eq!(queue.queued_bytes(), 2_900, "the last one has room but waits behind another");
         assert_eq!(admission.assess(&queue, true), Some(FlowControl::MulticastsHeld));
         queue.0.clear();
-        admission.flush(&mut queue);
+        assert!(admission.flush(&mut queue));
         assert_eq!(queue.0.iter().map(OrderedMessage::len).collect::<Vec<_>>(), [500, 1]);
         assert!(admission.is_empty());
     }

@@ -49,7 +49,8 @@ pub(crate) struct Program {
     disconnected: bool,
     /// What it has asked to be in.
     joined: Option<(GroupName, u32)>,
-    /// The group as told so far, while it listens. Every event is checked against it.
+    /// The group as told so far; each event is checked against it. `None` where it was too large for
+    /// an event when the client joined.
     view: Option<BTreeSet<(u32, u32)>>,
 }
 
@@ -142,7 +143,7 @@ impl Bus {
     /// Orders until nobody has anything left that may be sent.
     pub(crate) fn settle(&mut self) {
         let numbers: Vec<u32> = self.nodes.keys().copied().collect();
-        while numbers.iter().fold(false, |any, &node| self.order(node) || any) {}
+        while numbers.iter().filter(|&&node| self.order(node)).count() > 0 {}
     }
 
     /// A client connects.
@@ -322,12 +323,16 @@ impl Program {
                         assert!(view.insert(place(process)), "{process:?} joined but was a member");
                     }
                 }
-                None => self.view = Some(members.iter().map(place).collect()),
+                // A full list may be only the beginning.
+                None if members.len() < 128 => self.view = Some(members.iter().map(place).collect()),
+                None => {}
             }
-            let view = self.view.as_ref().expect("just set");
-            // A full list goes on in the next event, whereas the members are already the final ones.
-            let whole = view.len() <= 128 && joined.len() < 128 && left.len() < 128;
-            if whole {
+            if let Some(view) = &self.view
+                && members.len() < 128
+                // A full list goes on in the next event, whereas the members are already the final ones.
+                && joined.len() < 128
+                && left.len() < 128
+            {
                 assert!(members.iter().map(place).eq(view.iter().copied()), "{members:?} are not {view:?}");
             }
         }

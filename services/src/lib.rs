@@ -13,5 +13,7 @@ mod cpg;
 pub mod executive;
 mod service;
 mod sync;
+mod throttle;
 
+pub use cpg::MESSAGE_BYTES_MAX;
 pub use executive::Executive;

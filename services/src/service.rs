@@ -12,7 +12,7 @@ use protocol::{
     NodeId, RingId,
     ring::{Class, Configuration, Delivery, Guarantee},
 };
-use tracing::{debug, info};
+use tracing::{info, trace};
 
 use crate::{
     cpg::{self, Cpg},
@@ -88,14 +88,17 @@ impl Outbox {
     }
 }
 
-/// What was dropped because it made no sense. Peers hold the cluster's key, so these are faults of
-/// programs and not of strangers.
+/// Ordered messages that were dropped because they made no sense. Peers hold the cluster's key, so these
+/// are faults of programs and not of strangers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Dropped {
-    /// Messages for no service of this version.
-    pub(crate) unknown: u64,
-    /// Messages of clients that were ordered while the configuration was not synchronised.
-    pub(crate) unsynchronised: u64,
+pub struct Dropped {
+    /// For no service of this version.
+    pub unknown: u64,
+    /// Of clients, but ordered while the configuration was not synchronised.
+    pub unsynchronised: u64,
+    /// Not well formed, or at odds with the groups as they are: of a process that is not a member, a
+    /// join of one that is. Some are harmless: a message whose sender has just been lost.
+    pub unfit: u64,
 }
 
 /// Barrier and services of one node.
@@ -153,16 +156,17 @@ impl Services {
     pub(crate) fn handle_delivery(&mut self, delivery: Delivery, out: &mut Outbox) {
         match Channel::of(&delivery.message) {
             Some(Channel::Cpg) if self.barrier.admits_clients() => {
-                self.cpg.handle_message(delivery.sender, &delivery.message, out);
+                let fits = self.cpg.handle_message(delivery.sender, &delivery.message, out);
+                self.dropped.unfit += u64::from(!fits);
             }
             Some(Channel::Cpg) => {
                 self.dropped.unsynchronised += 1;
-                debug!(node = %delivery.sender, "message of a client before the end of the sync dropped");
+                trace!(node = %delivery.sender, "message of a client before the end of the sync dropped");
             }
             Some(Channel::Sync) => self.on_sync_message(&delivery, out),
             None => {
                 self.dropped.unknown += 1;
-                debug!(node = %delivery.sender, "message for an unknown service dropped");
+                trace!(node = %delivery.sender, "message for an unknown service dropped");
             }
         }
     }

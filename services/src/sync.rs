@@ -32,7 +32,7 @@ use protocol::{
     Member, NodeId, RingId, RingSeq,
     ring::{Class, Guarantee},
 };
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 use crate::service::{Channel, OrderedMessage};
 
@@ -166,7 +166,7 @@ impl Barrier {
         let (ring, frame) = match decode(message) {
             Ok(decoded) => decoded,
             Err(error) => {
-                debug!(node = %sender, %error, "message of the sync dropped");
+                trace!(node = %sender, %error, "message of the sync dropped");
                 return Step::Nothing;
             }
         };

@@ -22,7 +22,6 @@ pub(super) type Connections = BTreeMap<ClientId, Connection>;
 
 /// Where a connection stands. It can be in one group at a time.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::large_enum_variant, reason = "most connections are in a group; all states but one carry it")]
 pub(super) enum State {
     /// In no group.
     #[default]

@@ -31,9 +31,8 @@ use protocol::{
     NodeId,
     ring::{Class, Guarantee},
 };
-use tracing::{debug, warn};
+use tracing::{trace, warn};
 
-pub(crate) use self::message::HEAD_BYTES_MAX;
 use self::{
     connection::{Connection, Connections, Membership, State},
     group::{Group, Groups},
@@ -47,6 +46,10 @@ use crate::{
     service::{OrderedMessage, Outbox},
     sync::Completion,
 };
+
+/// Largest ordered message in octets: the largest request with the longest head. The ring's
+/// `message_bytes_max` must not be below.
+pub const MESSAGE_BYTES_MAX: usize = (1 << 20) + message::HEAD_BYTES_MAX;
 
 /// Most entries in a list of an event: corosync's library copies them into arrays of this size. More
 /// members are not listed; more that joined or left at once come in several events.
@@ -140,7 +143,7 @@ impl Cpg {
     /// A client asks. One that is not connected is not answered.
     pub(crate) fn handle_request(&mut self, client: ClientId, request: Request, out: &mut Outbox) {
         if !self.connections.contains_key(&client) {
-            debug!(client = client.0, "request of a client that is not connected to cpg dropped");
+            trace!(client = client.0, "request of a client that is not connected to cpg dropped");
             return;
         }
         let reply = match request {
@@ -176,20 +179,18 @@ impl Cpg {
         out.reply(client, AnyReply::Cpg(reply));
     }
 
-    /// A message of this service was delivered at its place in the order.
-    pub(crate) fn handle_message(&mut self, sender: NodeId, message: &Bytes, out: &mut Outbox) {
-        let Ordered { pid, group, content } = match message::decode(message) {
-            Ok(ordered) => ordered,
-            Err(error) => {
-                debug!(node = %sender, %error, "ordered message of cpg dropped");
-                return;
-            }
+    /// A message of this service was delivered at its place in the order. `false`: it was dropped.
+    pub(crate) fn handle_message(&mut self, sender: NodeId, message: &Bytes, out: &mut Outbox) -> bool {
+        let Ok(Ordered { pid, group, content }) =
+            message::decode(message).inspect_err(|error| trace!(node = %sender, %error, "dropped"))
+        else {
+            return false;
         };
         let process = ProcessId { node: sender, pid };
         match content {
             Content::Message(payload) => self.on_message(process, group, payload, out),
             Content::Fragment { kind, message_bytes, payload } => {
-                self.on_fragment(process, group, (kind, message_bytes, payload), out);
+                self.on_fragment(process, group, (kind, message_bytes, payload), out)
             }
             Content::Join(client) => self.on_join(process, group, client, out),
             Content::Leave(client) => self.on_leave(process, group, client, Reason::Leave, out),
@@ -326,7 +327,6 @@ impl Cpg {
     fn multicast(&mut self, client: ClientId, guarantee: u32, message: Bytes, out: &mut Outbox) -> CsError {
         let state = self.connections.get(&client).map(|connection| connection.state);
         let Some(membership) = state.as_ref().and_then(State::sender) else {
-            debug!(client = client.0, "multicast of a client that is in no group refused");
             return CsError::NotExist;
         };
         self.send(membership, guarantee_of(guarantee), Some(client), Content::Message(message), out);
@@ -402,12 +402,11 @@ impl Cpg {
     }
 }
 
-/// Deliveries.
+/// Deliveries. What does not fit to the groups as they are is dropped: `false`.
 impl Cpg {
-    fn on_message(&mut self, sender: ProcessId, group: &[u8], payload: Bytes, out: &mut Outbox) {
+    fn on_message(&mut self, sender: ProcessId, group: &[u8], payload: Bytes, out: &mut Outbox) -> bool {
         let Some(group) = self.groups.group(group).filter(|group| group.contains(sender)) else {
-            debug!(node = %sender.node, pid = sender.pid, "message of a process that is no member dropped");
-            return;
+            return false;
         };
         for &client in group.listeners() {
             let event = Event::Deliver {
@@ -418,6 +417,7 @@ impl Cpg {
             };
             out.notify(client, event);
         }
+        true
     }
 
     fn on_fragment(
@@ -426,12 +426,12 @@ impl Cpg {
         group: &[u8],
         (kind, message_bytes, fragment): (Fragment, u32, Bytes),
         out: &mut Outbox,
-    ) {
-        let Some(group) = self.groups.group_mut(group) else { return };
-        let Some(process) = group.member_mut(sender) else { return };
+    ) -> bool {
+        let Some(group) = self.groups.group_mut(group) else { return false };
+        let Some(process) = group.member_mut(sender) else { return false };
         if Assembly::add(&mut process.assembly, kind, message_bytes, fragment.len()).is_err() {
             // Its beginning was delivered before the process became known here, or it is nonsense.
-            return;
+            return false;
         }
         for &client in group.listeners() {
             let event = Event::PartialDeliver {
@@ -444,12 +444,12 @@ impl Cpg {
             };
             out.notify(client, event);
         }
+        true
     }
 
-    fn on_join(&mut self, process: ProcessId, name: &[u8], client: ClientId, out: &mut Outbox) {
+    fn on_join(&mut self, process: ProcessId, name: &[u8], client: ClientId, out: &mut Outbox) -> bool {
         let Some(group) = self.groups.insert(name, process) else {
-            debug!(node = %process.node, pid = process.pid, "join of a member, or of one too many, dropped");
-            return;
+            return false;
         };
         let own = (process.node == self.node).then(|| self.connections.get_mut(&client)).flatten();
         let mut wants_ring = false;
@@ -465,6 +465,7 @@ impl Cpg {
         if wants_ring {
             out.notify(client, self.ring.event());
         }
+        true
     }
 
     fn on_leave(
@@ -474,10 +475,9 @@ impl Cpg {
         client: ClientId,
         reason: Reason,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let Some(group) = self.groups.remove(name, process) else {
-            debug!(node = %process.node, pid = process.pid, "leave of a process that is no member dropped");
-            return;
+            return false;
         };
         announce(group, Change::Left(reason, &[process]), &mut self.connections, out);
         if process.node == self.node {
@@ -487,6 +487,7 @@ impl Cpg {
             }
         }
         self.groups.prune(name);
+        true
     }
 }
 

@@ -217,7 +217,7 @@ fn the_payload_is_never_copied() {
     bus.ask(a, Request::Multicast { guarantee: 2, message: message.clone() });
     let ordered = bus.nodes[&1].client.back().expect("it was sent");
     assert_eq!(ordered.body.as_ptr(), message.as_ptr());
-    assert!(ordered.head.len() <= HEAD_BYTES_MAX);
+    assert!(ordered.head.len() <= message::HEAD_BYTES_MAX);
 }
 
 // Messages in fragments.
@@ -240,7 +240,7 @@ fn fragments_are_relayed_in_order() {
 fn a_change_of_the_group_interrupts_a_message_in_fragments() {
     let mut bus = Bus::ring_of(&[1]);
     let a = bus.member(1, "g", 10);
-    let mut send = |bus: &mut Bus, kind, text| match bus.call(a, fragment(kind, 4, text)) {
+    let send = |bus: &mut Bus, kind, text| match bus.call(a, fragment(kind, 4, text)) {
         Reply::PartialMulticast(error) => error,
         other => panic!("{other:?}"),
     };
