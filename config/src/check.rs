@@ -1,7 +1,8 @@
 //! From placed values to a configuration: the rules that tie keys together.
 //!
-//! The rules belong with the settings they protect, which live in `protocol` and `services`; they
-//! stand here as long as those have no checks of their own. `corosync.conf(5)` states several of them.
+//! A rule that names both of its places stands here. Where the settings it protects have a check of
+//! their own ([`LinkSettings::check`]), that one has the last word. `corosync.conf(5)` states several
+//! of the rules.
 
 use std::{
     collections::BTreeSet,
@@ -59,6 +60,9 @@ pub(crate) fn check(
 
     let (cluster, protection) = (cluster?, protection?);
     let links = links(&totem, &timers, &cluster, protection)?;
+    if let (Err(error), false) = (links.check(), report.has_errors()) {
+        report.error(&totem.place, error.to_string());
+    }
     let ring = ring(&timers, &window, &links);
     Some(Config {
         executive: ExecutiveSettings { ring, links },
@@ -309,16 +313,11 @@ fn ring(timers: &Timers, window: &Window, links: &LinkSettings) -> RingSettings 
         window_size: count(&window.window_size),
         max_messages: count(&window.max_messages),
         seqno_unchanged_const: count(&window.seqno_unchanged_const),
-        frame_bytes_max: frame_bytes_max(links),
+        frame_bytes_max: links.frame_bytes_max(),
         message_bytes_max: MESSAGE_BYTES_MAX,
         send_queue_bytes_max: SEND_QUEUE_BYTES_MAX,
         peers: links.peers.len(),
     }
-}
-
-/// What is left of an IPv4 packet after its headers, the seal's header and its tag.
-fn frame_bytes_max(links: &LinkSettings) -> usize {
-    usize::from(links.netmtu).saturating_sub(28 + 28 + 16)
 }
 
 fn duration(setting: &Setting<u64>) -> Duration {

@@ -94,7 +94,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Problems kept. A file of a megabyte can hold a quarter of a million; nobody reads them.
+    /// Problems kept. A large file can hold tens of thousands; nobody reads them.
     pub(crate) const LEN_MAX: usize = 100;
 
     /// Notes an error. Ignored on a line whose syntax is broken: it would follow from that.

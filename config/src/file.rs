@@ -11,8 +11,9 @@ use crate::{
     keys::{self, Fallback, Key, Kind, Section, Shape, Support, Unit},
 };
 
-/// Largest file in octets. A list of 128 nodes needs some ten thousand.
-pub(crate) const FILE_BYTES_MAX: usize = 1 << 20;
+/// Largest file in octets. A list of 128 nodes needs some ten thousand; the worst nonsense of this size
+/// is refused in some 90 ms.
+pub(crate) const FILE_BYTES_MAX: usize = 1 << 18;
 
 /// A value from the file; of the kind that the table of keys asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]

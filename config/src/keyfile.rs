@@ -7,11 +7,11 @@ use std::{
     path::Path,
 };
 
-use protocol::seal::ClusterKey;
+use protocol::{links::LinkSettings, seal::ClusterKey};
 use zeroize::Zeroizing;
 
-/// Least octets of a key: what AES-256 is worth.
-pub const KEY_BYTES_MIN: usize = 32;
+/// Least octets of a key.
+pub const KEY_BYTES_MIN: usize = LinkSettings::KEY_BYTES_MIN;
 /// Most octets of a key.
 pub const KEY_BYTES_MAX: usize = 4096;
 

@@ -3,6 +3,10 @@
 //! Reading, "did you mean", `corosync.toml.example` and the manual page all come from here. The rules
 //! that tie keys together are in [`crate::check`].
 
+use std::time::Duration;
+
+use protocol::links::LinkSettings;
+
 /// A section of the file.
 #[derive(Debug)]
 pub struct Section {
@@ -241,7 +245,7 @@ static TOTEM: Section = Section {
         integer("seqno_unchanged_const", 1, 100_000, Unit::None).or("30").doc(
             "How many times the token goes round without a new message before the representative holds it.",
         ),
-        integer("netmtu", 576, 65_535, Unit::Octets).or("1500").doc(
+        integer("netmtu", LinkSettings::NETMTU_MIN as u64, 65_535, Unit::Octets).or("1500").doc(
             "The largest IP packet that the network carries between all nodes. Larger values need networks \
              that support them from end to end.",
         ),
@@ -265,7 +269,7 @@ static TOTEM: Section = Section {
             "The UDP port of link 0. Link n uses this port plus n unless its [[totem.interface]] section \
              names another one.",
         ),
-        milliseconds("heartbeat", 10, 60_000).or("100").ours().doc(
+        milliseconds("heartbeat", millis(LinkSettings::HEARTBEAT_MIN), millis(LinkSettings::HEARTBEAT_MAX)).or("100").ours().doc(
             "Time between two heartbeats to each other node.",
         ),
         milliseconds("peer_timeout", 30, 600_000)
@@ -478,6 +482,11 @@ const fn integer(name: &'static str, min: u64, max: u64, unit: Unit) -> Key {
 
 const fn milliseconds(name: &'static str, min: u64, max: u64) -> Key {
     integer(name, min, max, Unit::Milliseconds)
+}
+
+/// Whole milliseconds of a duration that is a constant.
+const fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
 }
 
 const fn boolean(name: &'static str) -> Key {

@@ -48,7 +48,7 @@ pub fn manual() -> String {
 const INTRODUCTION: &str = "The file is TOML. Its sections and keys have the names that corosync.conf(5) gives them; \
     those that are new say so. Times are in milliseconds. Every section and key is checked before any of them is used: \
     what is unknown, of the wrong type, out of range or in contradiction to something else is reported, all at once, as \
-    file:line:column: message. A file is at most one megabyte.";
+    file:line:column: message. A file has at most 262144 octets.";
 
 const EXAMPLE: &str = "[totem]
 cluster_name = \"example\"

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Most files that are read.
-const FILES_MAX: usize = 1000;
+const FILES_MAX: usize = 100;
 
 /// Reads all files of the directory whose name ends in `.toml`, in the order of their names. A
 /// directory that is not there is empty.

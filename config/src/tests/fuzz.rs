@@ -1,11 +1,9 @@
 //! Arbitrary texts: no panic, and never a failure without a message.
 
-use std::time::Instant;
-
 use proptest::prelude::*;
 
 use super::{NODES, parse};
-use crate::{example::example, keys};
+use crate::{example::example, file::FILE_BYTES_MAX, keys};
 
 /// Reads a text; an error has at least one message.
 fn survives(text: &str) {
@@ -65,9 +63,9 @@ proptest! {
 }
 
 #[test]
-fn a_megabyte_of_nonsense_is_refused_in_bounded_work() {
+fn a_large_file_of_nonsense_is_refused_in_bounded_work() {
     // Not a test on time: each of these took minutes with work that grows with the square of the size.
-    let size = 1 << 20;
+    let size = FILE_BYTES_MAX;
     for text in [
         "a=1\n".repeat(size / 4),
         "[[a]]\n".repeat(size / 6),
@@ -82,8 +80,6 @@ fn a_megabyte_of_nonsense_is_refused_in_bounded_work() {
         "[[uidgid]]\nuid=0\n".repeat(size / 17),
         "[[nodelist.node]]\nnodeid=1\nring0_addr=\"x\"\n".repeat(size / 45),
     ] {
-        let start = Instant::now();
         survives(&text);
-        eprintln!("{:?} for {:?}", start.elapsed(), text.chars().take(20).collect::<String>());
     }
 }

@@ -218,8 +218,8 @@ fn a_file_that_cannot_be_read_is_a_problem_with_a_place() {
         let line = problems.to_string().lines().next().map(str::to_owned).unwrap_or_default();
         line.replace(&*path.to_string_lossy(), "F")
     };
-    fs::write(&path, vec![b'#'; (1 << 20) + 1]).expect("the directory is ours");
-    assert_eq!(first_line(&path), "F:1:1: cannot read the configuration: it has more than 1048576 octets");
+    fs::write(&path, vec![b'#'; (1 << 18) + 1]).expect("the directory is ours");
+    assert_eq!(first_line(&path), "F:1:1: cannot read the configuration: it has more than 262144 octets");
     fs::write(&path, b"# \xff").expect("the directory is ours");
     assert_eq!(
         first_line(&path),
