@@ -176,9 +176,10 @@ impl Links {
                 contest.claim = Claim { number, ..claim };
             }
             (None, Some(session)) => {
-                let deadline = now + session.patience();
-                peer.contest = Some(Contest { claim, after: self.challenges.next, deadline });
-                self.ping(now, index);
+                let wait = session.patience() / Contest::ASKS;
+                let (after, asks_left) = (self.challenges.next, Contest::ASKS);
+                peer.contest = Some(Contest { claim, after, due: now, wait, asks_left });
+                self.settle_contest(now, index);
             }
             // One contender at a time; the others try again soon.
             _ => {}
@@ -195,16 +196,22 @@ impl Links {
         }
     }
 
-    /// The old life kept silent for as long as it may: the new one takes its place if it is where its
-    /// node belongs.
+    /// Asks the old life again, if it is time. If it kept silent after all questions, the new one takes
+    /// its place, provided that it is where its node belongs.
     pub(super) fn settle_contest(&mut self, now: Instant, index: usize) {
-        let Some(contest) = self.peers[index].contest.filter(|contest| contest.deadline <= now) else {
+        let Some(contest) = self.peers[index].contest.as_mut().filter(|contest| contest.due <= now) else {
             return;
         };
+        if contest.asks_left > 0 {
+            contest.asks_left -= 1;
+            contest.due = now + contest.wait;
+            return self.ping(now, index);
+        }
+        let Contest { claim, after, .. } = *contest;
         self.peers[index].contest = None;
-        if contest.claim.listed {
+        if claim.listed {
             self.end_session(now, index);
-            self.accept(now, index, &contest.claim, contest.after);
+            self.accept(now, index, &claim, after);
         }
     }
 

@@ -44,7 +44,7 @@ impl Peer {
     /// The earliest instant at which something must be done about it.
     pub(super) fn deadline(&self, timeout: Duration) -> Instant {
         let silent = self.session.as_ref().map_or(Instant::NEVER, |session| session.deadline(timeout));
-        let contest = self.contest.as_ref().map_or(Instant::NEVER, |contest| contest.deadline);
+        let contest = self.contest.as_ref().map_or(Instant::NEVER, |contest| contest.due);
         self.beat.min(silent).min(contest)
     }
 
@@ -93,17 +93,26 @@ const PATIENCE_MIN: Duration = Duration::from_millis(30);
 
 /// Two lives of one node, both alive so far as anybody can tell.
 ///
-/// After a restart the old life stays silent, and the new one takes its place at the deadline. If the
-/// old one answers a ping that was sent after the new one appeared, both live: the node id is used
-/// twice, the old one stays and the new one is refused.
+/// After a restart the old life stays silent, and the new one takes its place at the end. If the
+/// old one answers one of the pings that are sent meanwhile, both live: the node id is used twice, the
+/// old one stays and the new one is refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contest {
     /// The new life's latest claim.
     pub(super) claim: Claim,
     /// An echo of this challenge or a later one shows that the old life is alive.
     pub(super) after: Challenge,
-    /// When the old life's silence has lasted long enough.
-    pub(super) deadline: Instant,
+    /// When to ask again, or to end it.
+    pub(super) due: Instant,
+    /// Time between two questions.
+    pub(super) wait: Duration,
+    /// How often the old life will still be asked.
+    pub(super) asks_left: u32,
+}
+
+impl Contest {
+    /// How often the old life is asked: more than once, because a question can get lost.
+    pub(super) const ASKS: u32 = 3;
 }
 
 /// An authentic link frame of a session that is not proven, or not to this node.

@@ -7,6 +7,9 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::seal::{ClusterKey, Protection};
 
+mod drops;
+mod duplicates;
+mod replay;
 mod sessions;
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -105,6 +108,11 @@ struct World {
     captured: Vec<Packet>,
     weather: Weather,
     dice: Jitter,
+    /// An attacker who sends copies of what comes from the first address from the second, and passes
+    /// what goes to the second on to the first.
+    relay: Option<(SocketAddr, SocketAddr)>,
+    /// Of several hosts with one address, each packet reaches another one.
+    takes_turns: bool,
 }
 
 impl World {
@@ -121,6 +129,8 @@ impl World {
             captured: Vec::new(),
             weather,
             dice: Jitter::new(seed),
+            relay: None,
+            takes_turns: false,
         }
     }
 
@@ -193,11 +203,16 @@ impl World {
         }
     }
 
-    /// All hosts that have the address get it, as if a hub connected them.
+    /// All hosts that have the address get it, as if a hub connected them, unless they take turns.
     fn deliver_due(&mut self) {
         while let Some(entry) = self.flying.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let packet = entry.remove();
-            for host in self.hosts.iter_mut().filter(|host| host.address == packet.to) {
+            let ((_, turn), packet) = entry.remove_entry();
+            let mut owners: Vec<_> = self.hosts.iter_mut().filter(|host| host.address == packet.to).collect();
+            if self.takes_turns && owners.len() > 1 {
+                let turn = usize::try_from(turn).unwrap() % owners.len();
+                owners = vec![owners.swap_remove(turn)];
+            }
+            for host in owners {
                 host.handle(self.now, packet.from, &packet.octets);
             }
         }
@@ -215,7 +230,19 @@ impl World {
         }
     }
 
-    fn fly(&mut self, packet: Packet) {
+    fn fly(&mut self, mut packet: Packet) {
+        if let Some((victim, elsewhere)) = self.relay {
+            if packet.from == victim {
+                self.put_in_the_air(Packet { from: elsewhere, ..packet.clone() });
+            }
+            if packet.to == elsewhere {
+                packet.to = victim;
+            }
+        }
+        self.put_in_the_air(packet);
+    }
+
+    fn put_in_the_air(&mut self, packet: Packet) {
         let copies = if self.rolls(self.weather.loss) {
             0
         } else {
