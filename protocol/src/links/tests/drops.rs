@@ -30,6 +30,9 @@ fn drop_at(world: &mut World, source: SocketAddr, datagram: &[u8]) -> (DatagramE
     (error, outgoing(&mut host.links, home(1)).len())
 }
 
+/// Its name, where it comes from, the datagram, why it is dropped, and what counts it.
+type Case = (&'static str, SocketAddr, Vec<u8>, DatagramError, fn(&mut Drops) -> &mut u64);
+
 #[test]
 fn each_reason_is_told_and_counted_and_nothing_is_answered() {
     let mut world = World::together(2);
@@ -51,7 +54,7 @@ fn each_reason_is_told_and_counted_and_nothing_is_answered() {
     let aes = crate::seal::Suite::Aes256Gcm;
     let mut expected = Drops::default();
 
-    let cases: Vec<(&str, SocketAddr, Vec<u8>, DatagramError, fn(&mut Drops) -> &mut u64)> = vec![
+    let cases: Vec<Case> = vec![
         ("nothing", home(2), vec![], HeaderError::TooShort { have: 0 }.into(), |d| &mut d.too_short),
         ("half", home(2), good[..40].to_vec(), HeaderError::TooShort { have: 40 }.into(), |d| {
             &mut d.too_short
