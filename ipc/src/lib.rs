@@ -3,4 +3,12 @@
 //!
 //! [`message`] is pure; the services crate uses it and nothing else of this crate.
 
+#![deny(unsafe_code)]
+
+pub mod client;
 pub mod message;
+pub mod server;
+mod setup;
+#[expect(unsafe_code, reason = "shared memory, and system calls that rustix lacks")]
+mod shm;
+mod socket;

@@ -129,7 +129,9 @@ impl Encode for Request {
         match self {
             Self::Join { .. } => 168,
             Self::Leave { .. } | Self::IterationInitialize { .. } => 160,
-            Self::Multicast { message, .. } | Self::ZeroCopyExecute { message, .. } => 40 + message.len(),
+            Self::Multicast { message, .. } | Self::ZeroCopyExecute { message, .. } => {
+                Self::multicast_bytes(message)
+            }
             Self::MembershipGet { .. } => 152,
             Self::LocalGet | Self::Finalize => 16,
             Self::IterationNext { .. } | Self::IterationFinalize { .. } => 24,
@@ -148,11 +150,7 @@ impl Encode for Request {
                 group_request::<160>(id::LEAVE, group.as_ref()).u32(152, *pid).put(sink);
             }
             Self::Multicast { guarantee, message } | Self::ZeroCopyExecute { guarantee, message } => {
-                Fixed::<40>::request(id::MULTICAST, bytes)
-                    .u32(24, *guarantee)
-                    .u32(32, length(message.len()))
-                    .put(sink);
-                sink.put(message);
+                Self::put_multicast(*guarantee, message, sink);
             }
             Self::MembershipGet { group } => {
                 group_request::<152>(id::MEMBERSHIP_GET, group.as_ref()).put(sink);
@@ -180,6 +178,22 @@ impl Encode for Request {
                 sink.put(fragment);
             }
         }
+    }
+}
+
+impl Request {
+    /// Octets of a multicast with this payload.
+    pub(crate) fn multicast_bytes(message: &[u8]) -> usize {
+        40 + message.len()
+    }
+
+    /// Puts a multicast whose payload is borrowed.
+    pub(crate) fn put_multicast(guarantee: u32, message: &[u8], sink: &mut impl Sink) {
+        Fixed::<40>::request(id::MULTICAST, Self::multicast_bytes(message))
+            .u32(24, guarantee)
+            .u32(32, length(message.len()))
+            .put(sink);
+        sink.put(message);
     }
 }
 

@@ -1,0 +1,5 @@
+//! The server with real clients: ours, hostile ones, and corosync's library.
+
+mod clients;
+mod daemon;
+mod pretend;
