@@ -46,9 +46,9 @@ pub(crate) struct Admission {
     waiting_bytes: usize,
 }
 
-/// Octets that wait here at most because clients multicast: what the server had read of their requests
-/// when they were told to hold.
-const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Octets that wait here at most because clients multicast. Some times what the server reads of their
+/// requests in one go, which is all that comes after they were told to hold.
+const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 impl Admission {
     /// A gate for a ring with these settings; open.

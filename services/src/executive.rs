@@ -16,9 +16,10 @@ use protocol::{
     Instant, NodeId, RingSeq,
     links::{DatagramError, LinkEvent, LinkSettings, Links, TransmitBatch},
     ring::{Boot, Class, Configuration, Delivery, Output, PeerChange, Ring, RingSettings},
+    seal::OpenError,
     wire::FrameError,
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub use crate::service::Dropped as DroppedMessages;
 use crate::{
@@ -483,8 +484,15 @@ impl Executive {
     }
 
     fn on_datagram_error(&mut self, now: Instant, source: SocketAddr, error: DatagramError) {
-        if let Some(suppressed) = self.datagram_errors.admit(now, discriminant(&error)) {
-            warn!(%source, cause = %error, suppressed, "datagram dropped");
+        let Some(suppressed) = self.datagram_errors.admit(now, discriminant(&error)) else { return };
+        match error {
+            // What networks that duplicate and nodes that restart bring about.
+            DatagramError::Unproven { .. }
+            | DatagramError::Stale { .. }
+            | DatagramError::Open { cause: OpenError::Replay(_), .. } => {
+                debug!(%source, cause = %error, suppressed, "datagram dropped");
+            }
+            _ => warn!(%source, cause = %error, suppressed, "datagram dropped"),
         }
     }
 
