@@ -20,14 +20,16 @@ use services::executive::ExecutiveSettings;
 
 use crate::{
     diagnostic::{Place, Report, quoted},
-    file::{Account, Document, Found, Setting},
+    file::Document,
     host::Host,
     keyfile::KeyFileError,
     nodes,
+    setting::{Found, Setting},
     settings::{
         ClusterSettings, Config, IpcSettings, IpcTransport, LogLevel, LoggingSettings, SystemSettings,
         Timestamp,
     },
+    value::Account,
 };
 
 /// Largest message in octets: the largest request of a client, with room for what cpg adds.

@@ -1,7 +1,7 @@
 //! The one table of all keys.
 //!
 //! Reading, "did you mean", `corosync.toml.example` and the manual page all come from here. The rules
-//! that tie keys together are in [`crate::check`].
+//! that tie keys together are in `check`.
 
 use std::time::Duration;
 

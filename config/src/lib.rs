@@ -13,12 +13,15 @@ mod file;
 mod host;
 pub mod keyfile;
 pub mod keys;
+mod lines;
 pub mod manual;
 mod nodes;
+mod setting;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod uidgid;
+mod value;
 
 use std::{
     io::{self, Read},

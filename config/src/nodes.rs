@@ -9,8 +9,9 @@ use protocol::NodeId;
 
 use crate::{
     diagnostic::{Place, Report, quoted},
-    file::{Document, Found, Setting},
+    file::Document,
     host::Host,
+    setting::{Found, Setting},
     settings::{ClusterSettings, NodeSettings},
 };
 
