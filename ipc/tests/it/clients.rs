@@ -11,10 +11,7 @@ use ipc::{
     server::Transport,
 };
 
-use crate::{
-    daemon::{Daemon, instance, settings},
-    pretend::Command,
-};
+use crate::daemon::{Daemon, instance, settings};
 
 const SOON: Option<Duration> = Some(Duration::from_secs(10));
 const BOTH: [Transport; 2] = [Transport::SharedMemory, Transport::Socket];
@@ -134,14 +131,14 @@ fn multicasts_wait_while_flow_control_is_on_and_requests_are_kept() {
             one.multicast(2, b"later").expect("sent in the end");
             one
         });
-        daemon.command(Command::FlowControl(0));
+        daemon.with(|server| server.set_flow_control(0));
         let mut one = sender.join().expect("it ends");
         assert_eq!(message(&mut one), b"later");
 
         // A request that is no multicast is sent, and answered when it is read.
         daemon.with(|server| server.set_flow_control(2));
         let asker = std::thread::spawn(move || one.local_get().expect("an answer"));
-        daemon.command(Command::FlowControl(0));
+        daemon.with(|server| server.set_flow_control(0));
         assert_eq!(asker.join().expect("it ends"), 1);
     }
 }

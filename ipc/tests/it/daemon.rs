@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    ops::ControlFlow,
     os::unix::net::UnixStream,
     sync::{
         atomic::{AtomicU32, Ordering},
@@ -13,10 +14,10 @@ use std::{
 
 use ipc::{
     message::{ClientId, Service},
-    server::{AccessRules, GoneCause, Limits, Server, ServerSettings, Transport},
+    server::{AccessRules, GoneCause, Input, Limits, Server, ServerSettings, Transport},
 };
 
-use crate::pretend::{Command, Pretend, Seen};
+use crate::pretend::{Command, Pretend};
 
 /// A name that no other test uses at the same time.
 pub(crate) fn instance(test: &str) -> String {
@@ -36,7 +37,7 @@ pub(crate) fn settings(instance: &str, transport: Transport) -> ServerSettings {
 
 /// A running service; stops when dropped.
 pub(crate) struct Daemon {
-    pub(crate) seen: mpsc::Receiver<Seen>,
+    gone: mpsc::Receiver<(ClientId, GoneCause)>,
     control: UnixStream,
     commands: mpsc::Sender<Command>,
     thread: Option<JoinHandle<()>>,
@@ -48,37 +49,41 @@ impl Daemon {
         server.set_accepting(true);
         let (control, wake) = UnixStream::pair().expect("sockets");
         let (commands, received) = mpsc::channel();
-        let (sender, seen) = mpsc::channel();
-        let thread = std::thread::spawn(move || Pretend::new(server, sender).run(&wake, &received));
-        Self { seen, control, commands, thread: Some(thread) }
-    }
-
-    pub(crate) fn command(&self, command: Command) {
-        self.commands.send(command).expect("it runs");
-        (&self.control).write_all(&[0]).expect("it listens");
+        let (sender, gone) = mpsc::channel();
+        let observe = Box::new(move |input: &Input| {
+            if let Input::Gone { client, cause } = input {
+                // Not every test looks.
+                let _ = sender.send((*client, *cause));
+            }
+        });
+        let thread = std::thread::spawn(move || Pretend::new(server, observe).run(&wake, &received));
+        Self { gone, control, commands, thread: Some(thread) }
     }
 
     /// Runs this on the server and waits until it is done.
-    pub(crate) fn with(&self, act: impl FnOnce(&mut Server) + Send + 'static) {
+    pub(crate) fn with<T: Send + 'static>(&self, act: impl FnOnce(&mut Server) -> T + Send + 'static) -> T {
         let (done, wait) = mpsc::channel();
-        self.command(Command::Do(Box::new(act), done));
-        wait.recv().expect("it runs");
+        self.command(Box::new(move |server| {
+            let _ = done.send(act(server));
+            ControlFlow::Continue(())
+        }));
+        wait.recv().expect("it runs")
     }
 
-    /// The next client that is gone, and why.
-    pub(crate) fn gone(&self) -> (ClientId, GoneCause) {
-        loop {
-            match self.seen.recv_timeout(Duration::from_secs(10)).expect("a client goes") {
-                Seen::Gone(client, cause) => return (client, cause),
-                Seen::Joined(..) => {}
-            }
-        }
+    /// Why the next client that is gone is gone.
+    pub(crate) fn gone(&self) -> GoneCause {
+        self.gone.recv_timeout(Duration::from_secs(10)).expect("a client goes").1
+    }
+
+    fn command(&self, command: Command) {
+        self.commands.send(command).expect("it runs");
+        (&self.control).write_all(&[0]).expect("it listens");
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.send(Box::new(|_| ControlFlow::Break(())));
         let _ = (&self.control).write_all(&[0]);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()

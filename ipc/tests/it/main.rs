@@ -2,4 +2,5 @@
 
 mod clients;
 mod daemon;
+mod libcpg;
 mod pretend;

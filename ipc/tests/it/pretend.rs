@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     os::{fd::AsFd, unix::net::UnixStream},
     sync::mpsc,
 };
@@ -11,14 +12,14 @@ use ipc::{
         self, ClientId, CsError, RingId,
         cpg::{Address, Event, GroupName, IterationKind, JOIN_INITIAL_TOTEM_CONF, Reason, Reply, Request},
     },
-    server::{Credentials, GoneCause, Input, Server},
+    server::{Input, Server},
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// The service itself.
 pub(crate) struct Pretend {
     server: Server,
-    seen: mpsc::Sender<Seen>,
+    observe: Box<dyn FnMut(&Input) + Send>,
     members: BTreeMap<ClientId, (GroupName, u32)>,
     iterations: BTreeMap<(ClientId, u64), std::vec::IntoIter<(GroupName, Address)>>,
     handle: u64,
@@ -27,10 +28,12 @@ pub(crate) struct Pretend {
 const NODE: u32 = 1;
 
 impl Pretend {
-    pub(crate) fn new(server: Server, seen: mpsc::Sender<Seen>) -> Self {
-        Self { server, seen, members: BTreeMap::new(), iterations: BTreeMap::new(), handle: 0 }
+    /// Serves; `observe` sees every input first.
+    pub(crate) fn new(server: Server, observe: Box<dyn FnMut(&Input) + Send>) -> Self {
+        Self { server, observe, members: BTreeMap::new(), iterations: BTreeMap::new(), handle: 0 }
     }
 
+    /// Runs until a command says stop. One octet on `wake` announces each command.
     pub(crate) fn run(&mut self, wake: &UnixStream, commands: &mpsc::Receiver<Command>) {
         let mut inputs = Vec::new();
         loop {
@@ -40,17 +43,14 @@ impl Pretend {
             poll(&mut polled, None).expect("poll");
             if !polled[1].revents().is_empty() {
                 std::io::Read::read(&mut &*wake, &mut [0]).expect("a command");
-                match commands.recv().expect("a command") {
-                    Command::Stop => return,
-                    Command::FlowControl(value) => self.server.set_flow_control(value),
-                    Command::Do(act, done) => {
-                        act(&mut self.server);
-                        let _ = done.send(());
-                    }
+                let command = commands.recv().expect("a command for each octet");
+                if command(&mut self.server).is_break() {
+                    return;
                 }
             }
             while self.server.poll(&mut inputs) || !inputs.is_empty() {
                 for input in inputs.drain(..) {
+                    (self.observe)(&input);
                     self.handle(input);
                 }
                 self.server.flush();
@@ -60,19 +60,14 @@ impl Pretend {
 
     fn handle(&mut self, input: Input) {
         match input {
-            Input::Joined { client, credentials, .. } => {
-                let _ = self.seen.send(Seen::Joined(client, credentials));
-            }
+            Input::Joined { .. } => {}
             Input::Request { client, request: message::Request::Cpg(request) } => {
                 self.request(client, request);
             }
             Input::Request { client, request: message::Request::Unknown } => {
                 self.server.reply(client, &message::Reply::Refused(CsError::InvalidParam));
             }
-            Input::Gone { client, cause } => {
-                self.leave(client, Reason::ProcDown);
-                let _ = self.seen.send(Seen::Gone(client, cause));
-            }
+            Input::Gone { client, .. } => self.leave(client, Reason::ProcDown),
         }
     }
 
@@ -231,17 +226,5 @@ impl Pretend {
     }
 }
 
-/// What a test can see of the clients.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Seen {
-    Joined(ClientId, Credentials),
-    Gone(ClientId, GoneCause),
-}
-
-/// What the thread of the service is told.
-pub(crate) enum Command {
-    Stop,
-    FlowControl(u32),
-    /// Answers when it was carried out.
-    Do(Box<dyn FnOnce(&mut Server) + Send>, mpsc::Sender<()>),
-}
+/// What the thread of the service is told to do between two batches.
+pub(crate) type Command = Box<dyn FnOnce(&mut Server) -> ControlFlow<()> + Send>;
