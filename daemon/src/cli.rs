@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// The cluster daemon: membership and totally ordered messages for a group of nodes.
 ///
 /// It always stays in the foreground; systemd, or whoever starts it, puts it where it belongs.
 #[derive(Debug, Parser)]
-#[command(name = "corosync", disable_version_flag = true)]
+#[command(name = "corosync", disable_version_flag = true, args_conflicts_with_subcommands = true)]
 #[command(after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
     /// Stay in the foreground. Accepted for compatibility: the daemon always does.
@@ -29,6 +29,22 @@ pub(crate) struct Cli {
     /// Print the version.
     #[arg(short = 'v', long = "version")]
     pub(crate) version: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What the binary can do besides being the daemon.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a cluster on this machine, show what it does, and clean up.
+    ///
+    /// Needs no privileges, no prepared files and about ten seconds.
+    Demo {
+        /// How many nodes.
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=8))]
+        nodes: u8,
+    },
 }
 
 impl Cli {
@@ -45,12 +61,13 @@ const CONFIG_FILE: &str = "/etc/corosync/corosync.toml";
 const EXIT_STATUS: &str = "\
 Exit status:
   0   the node left the cluster, or the configuration file is good
+  1   `demo` saw something that it should not have seen
   2   the command line is wrong
   8   the configuration file is wrong; every fault is named on the standard error stream
-  13  local programs cannot be served: their sockets are taken, or cannot be made
+  13  local programs cannot be served
   15  the system refuses something that the daemon cannot do without
   16  the state directory cannot be used
-  18  another program uses this node's address and port
+  18  another program uses this node's address, or the names under which programs find the daemon
   30  another live node of the cluster has this node's number";
 
 /// How the daemon ends. The numbers are corosync's as far as it has them.
@@ -59,6 +76,8 @@ Exit status:
 pub(crate) enum Exit {
     /// As it should.
     Done = 0,
+    /// The demonstration failed.
+    Demo = 1,
     /// The configuration file is wrong.
     Config = 8,
     /// No service for local programs.

@@ -1,15 +1,20 @@
 //! The corosync daemon: the world around a node.
 //!
 //! A node is pure ([`services::Executive`]); this crate gives it a clock, a socket, a disk, local
-//! clients and a service manager, and turns the one loop that feeds it. It decides nothing about the
-//! protocol.
-#![expect(dead_code, unused_imports, reason = "the loop that uses all this comes with the executive")]
+//! clients and a service manager, and turns the one loop that feeds it ([`driver`]). It decides nothing
+//! about the protocol.
 
 mod check;
 mod cli;
+mod clients;
+mod clock;
+mod demo;
+mod driver;
 mod log;
 mod net;
+mod run;
 mod state_dir;
+mod sys;
 mod systemd;
 
 use std::process::ExitCode;
@@ -24,10 +29,10 @@ fn main() -> ExitCode {
         println!("Corosync Cluster Engine, version {}", env!("CARGO_PKG_VERSION"));
         return Exit::Done.into();
     }
-    let checked = check::check(&cli.config_file());
-    if cli.test || checked != Exit::Done {
-        return checked.into();
+    match cli.command {
+        Some(cli::Command::Demo { nodes }) => demo::run(nodes),
+        None if cli.test => check::check(&cli.config_file()),
+        None => run::run(&cli.config_file()),
     }
-    eprintln!("corosync: this build checks configurations (-t) and runs no node");
-    Exit::System.into()
+    .into()
 }

@@ -10,7 +10,7 @@ mod send;
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
-    os::fd::{AsRawFd, RawFd},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -55,6 +55,11 @@ impl Socket {
         Ok(Self { io, state, unsegmented_since: None, log: SendLog::default() })
     }
 
+    /// A descriptor to wait on; readable while there are datagrams.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.io.try_clone().map(OwnedFd::from)
+    }
+
     /// Where it is bound.
     #[cfg(test)]
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -92,12 +97,6 @@ impl Socket {
             Some(_) => {}
         }
         self.state.max_gso_segments()
-    }
-}
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.io.as_raw_fd()
     }
 }
 
