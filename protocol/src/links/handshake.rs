@@ -172,8 +172,9 @@ impl Links {
         let peer = &mut self.peers[index];
         match (&mut peer.contest, &peer.session) {
             (Some(contest), _) if contest.claim.boot == claim.boot => {
-                let number = contest.claim.number.max(claim.number);
-                contest.claim = Claim { number, ..claim };
+                if claim.number > contest.claim.number {
+                    contest.claim = claim;
+                }
             }
             (None, Some(session)) => {
                 let wait = session.patience() / Contest::ASKS;

@@ -142,3 +142,25 @@ fn two_nodes_with_one_number_and_no_peers_leave_each_other_alone() {
         assert!(world.host(boot).errors.contains(&DatagramError::Unproven { node: node(1) }));
     }
 }
+
+#[test]
+fn the_last_words_of_a_former_life_make_no_duplicate() {
+    // Its last ping was under way while it died; it arrives when the new life already waits.
+    let mut world = World::together(3);
+    let now = world.now;
+    world.host(3).links.ping(now, 0);
+    let [late] = &outgoing(&mut world.host(3).links, home(3))[..] else { panic!("one ping") };
+    world.kill(3);
+    world.start(3, 3, 33);
+    while world.host(1).links.peers[1].contest.is_none() {
+        world.run(LATENCY);
+    }
+    let now = world.now;
+    world.host(1).handle(now, late.from, &late.octets);
+    world.run(ms(50));
+    assert_eq!(
+        world.host(1).take_events(),
+        [LinkEvent::PeerDown(member(3, 3)), LinkEvent::PeerUp(member(3, 33))]
+    );
+    assert_eq!(refusals(world.host(33)), 0);
+}

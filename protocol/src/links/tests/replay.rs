@@ -183,3 +183,35 @@ fn an_old_echo_proves_nothing() {
     assert_eq!(world.host(1).errors, [DatagramError::Stale { node: node(2) }]);
     assert_eq!(world.host(1).events, []);
 }
+
+#[test]
+fn what_was_accepted_before_a_silence_is_not_accepted_after_it() {
+    // The session stays the same, but its window was given up together with the peer.
+    let mut world = busy_world();
+    world.host(3).mute = true;
+    world.run(ms(2_500));
+    world.host(3).mute = false;
+    world.run(ms(200));
+    for boot in [1, 2] {
+        assert_eq!(world.host(boot).session_of(3), Some(BootId(3)));
+        let before = world.host(boot).frames.len();
+        replay(&mut world, boot);
+        assert_eq!(world.host(boot).frames.len(), before);
+    }
+}
+
+#[test]
+fn a_recorded_refusal_refuses_nobody_else() {
+    let mut world = busy_world();
+    world.start_with(settings(3, 3), 33, ELSEWHERE);
+    world.run(ms(1_000));
+    let told = |event: &LinkEvent| matches!(event, LinkEvent::Refused { .. });
+    assert!(world.host(33).take_events().iter().any(told), "there is something to record");
+    for boot in [1, 2, 3, 33] {
+        world.kill(boot);
+    }
+    world.start(3, 3, 333);
+    replay(&mut world, 333);
+    assert_eq!(world.host(333).events, []);
+    assert!(world.host(333).links.stats().dropped.stale > 0);
+}
