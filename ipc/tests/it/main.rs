@@ -2,6 +2,5 @@
 
 mod clients;
 mod daemon;
-mod hostile;
 mod libcpg;
 mod pretend;
