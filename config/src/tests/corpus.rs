@@ -145,6 +145,13 @@ fn every_line_of_broken_syntax_is_reported() {
 }
 
 #[test]
+fn what_may_stand_in_a_broken_line_is_not_missed() {
+    // No complaint about a list without nodes, or a node without a number, that follows from the line.
+    assert_eq!(lines(parse("[totem]\njoin 50\n")), ["c:2:6: key with no value, expected `=`"]);
+    assert_eq!(lines(parse("[[nodelist.node]]\nnodeid = = 1\n")), ["c:2:10: extra `=`, expected nothing"]);
+}
+
+#[test]
 fn the_older_syntax_is_recognised() {
     let found = lines(parse("totem {\n    version: 2\n    token: 1000\n}\n"));
     assert_eq!(found.len(), 4, "{found:?}");

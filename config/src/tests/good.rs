@@ -174,6 +174,12 @@ fn a_node_finds_itself_by_number_address_or_name() {
     assert_eq!(local(&[1], "alpha", "[system]\nlocal_nodeid = 2\n"), Some(2), "the file has the last word");
     assert_eq!(local(&[1, 2], "gamma", ""), None, "no guess among several");
     assert_eq!(local(&[], "gamma", ""), None, "no guess without a hint");
+    let third = "[[nodelist.node]]\nnodeid = 3\nname = \"gamma\"\nring0_addr = \"192.0.2.3\"\n";
+    assert_eq!(
+        local(&[1, 2], "gamma", third),
+        None,
+        "the name never picks a node whose address is elsewhere"
+    );
     assert_eq!(local(&[], "", ""), None, "a machine without a name matches no node");
 }
 

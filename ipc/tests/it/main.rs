@@ -2,5 +2,6 @@
 
 mod clients;
 mod daemon;
+mod hostile;
 mod libcpg;
 mod pretend;

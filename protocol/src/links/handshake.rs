@@ -171,10 +171,10 @@ impl Links {
     fn contend(&mut self, now: Instant, index: usize, claim: Claim) {
         let peer = &mut self.peers[index];
         match (&mut peer.contest, &peer.session) {
-            (Some(contest), _) if contest.claim.boot == claim.boot => {
-                if claim.number > contest.claim.number {
-                    contest.claim = claim;
-                }
+            (Some(Contest { claim: last, .. }), _)
+                if last.boot == claim.boot && last.number < claim.number =>
+            {
+                *last = claim;
             }
             (None, Some(session)) => {
                 let wait = session.patience() / Contest::ASKS;
@@ -182,7 +182,8 @@ impl Links {
                 peer.contest = Some(Contest { claim, after, due: now, wait, asks_left });
                 self.settle_contest(now, index);
             }
-            // One contender at a time; the others try again soon.
+            // Overtaken by a later claim; or another contender, and one at a time is enough: it tries
+            // again soon.
             _ => {}
         }
     }

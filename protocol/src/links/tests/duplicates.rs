@@ -38,6 +38,12 @@ fn a_refused_node_keeps_silent() {
     world.send(33, Destination::All, b"let me in");
     world.run(ms(10_000));
     assert_eq!(world.host(33).links.stats().sent, sent);
+
+    // Also one that has peers, as after a partition in which each side knew one of the two.
+    world.host(1).links.refused = true;
+    world.send(1, Destination::All, b"business as usual");
+    assert!(world.host(1).links.transmits().is_empty());
+    assert_eq!(world.host(1).links.stats().unreachable, 1);
 }
 
 #[test]
