@@ -73,7 +73,12 @@ impl Gather {
         if knows_less {
             return Step::Stay;
         }
+        let known = (self.proc.len(), self.fail.len());
         self.merge(common, from, join);
+        if known == (self.proc.len(), self.fail.len()) {
+            // It says more, but nothing that counts here. An answer would be answered in turn, and so on.
+            return Step::Stay;
+        }
         self.restart(common);
         self.check(common)
     }

@@ -374,3 +374,29 @@ fn a_ring_of_sixty_nodes_forms_although_its_commit_token_fills_many_datagrams() 
     net.run_for(secs(1));
     assert_eq!(net.messages(60).len(), 1);
 }
+
+#[test]
+fn a_join_that_teaches_nothing_is_not_answered() {
+    // Two rings have each just lost a member when they meet. Neither takes a stranger's word for who is
+    // to be left out, so they never say the same; were each join answered at once, they would go on
+    // as fast as the network carries them. Found by the simulator, swarm seed 24.
+    let member = |node| Member { node: NodeId::new(node).unwrap(), boot: BootId(node.into()) };
+    let boot = Boot { id: BootId(1), seed: 7, ring_seq: RingSeq(0) };
+    let mut ring = Ring::new(settings(1, 3), boot, Instant::ZERO);
+    for node in 2..=3 {
+        ring.handle_peer(Instant::ZERO, member(node), PeerChange::Up);
+    }
+    ring.handle_timeout(Instant::ZERO + Duration::from_millis(300));
+    ring.handle_peer(Instant::ZERO + Duration::from_millis(300), member(2), PeerChange::Down);
+    let mut join = bytes::BytesMut::new();
+    let (proc, fail) = (vec![member(3), member(4)], vec![member(4)]);
+    Join { ring_seq: RingSeq(0), proc, fail }.encode(&mut join);
+    let answers: Vec<usize> = (0..3)
+        .map(|_| {
+            while ring.poll_output().is_some() {}
+            ring.handle_frame(Instant::ZERO + Duration::from_millis(301), member(3), &join).unwrap();
+            std::iter::from_fn(|| ring.poll_output()).count()
+        })
+        .collect();
+    assert_eq!(answers, [1, 0, 0], "node 4 is news once");
+}
