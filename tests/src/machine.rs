@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, rc::Rc};
 
 use ipc::message::{ClientId, Request};
-use protocol::{Instant, ring::Boot};
-use services::executive::{ClientChange, Done, Effect, ExecutiveSettings, Received, Wake};
+use protocol::{Instant, links::Recipients, ring::Boot};
+use services::executive::{ClientChange, Done, Effect, Executive, ExecutiveSettings, Received, Wake};
 
 /// A datagram on its way out.
 #[derive(Clone, Debug)]
@@ -38,4 +38,58 @@ pub trait Machine: Sized {
     fn poll_timeout(&self) -> Option<(Instant, Wake)>;
     /// Moves the datagrams of an `Effect::Transmit` into `out`.
     fn drain_transmits(&mut self, out: &mut Vec<Outgoing>);
+}
+
+impl Machine for Executive {
+    fn start(settings: ExecutiveSettings, boot: Boot, now: Instant) -> Self {
+        Self::new(settings, boot, now)
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, batch: &mut [Received<'_>]) {
+        self.handle_datagrams(now, batch);
+    }
+
+    fn handle_request(&mut self, now: Instant, client: ClientId, request: Request) {
+        self.handle_request(now, client, request);
+    }
+
+    fn handle_client(&mut self, now: Instant, client: ClientId, change: ClientChange) {
+        self.handle_client(now, client, change);
+    }
+
+    fn handle_done(&mut self, now: Instant, done: Done) {
+        self.handle_done(now, done);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
+
+    fn leave(&mut self, now: Instant) {
+        self.leave(now);
+    }
+
+    fn poll_effect(&mut self) -> Option<Effect> {
+        self.poll_effect()
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, Wake)> {
+        self.poll_timeout()
+    }
+
+    fn drain_transmits(&mut self, out: &mut Vec<Outgoing>) {
+        let batch = self.transmits();
+        for transmit in batch.transmits() {
+            let octets = batch.bytes().get(transmit.start..transmit.start + transmit.len);
+            let datagram: Rc<[u8]> = octets.expect("a place within the batch").into();
+            match transmit.to {
+                Recipients::All => {
+                    let copies = batch.peers().iter().map(|&to| (to, Rc::clone(&datagram)));
+                    out.extend(copies.map(|(to, datagram)| Outgoing { to, datagram }));
+                }
+                Recipients::One(to) => out.push(Outgoing { to, datagram }),
+            }
+        }
+        batch.clear();
+    }
 }

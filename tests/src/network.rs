@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::AddAssign,
     rc::Rc,
     time::Duration,
 };
@@ -81,6 +82,17 @@ pub struct NetworkCounts {
     pub reordered: u64,
     /// Changed or shortened.
     pub damaged: u64,
+}
+
+impl AddAssign for NetworkCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.lost += other.lost;
+        self.cut += other.cut;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.damaged += other.damaged;
+    }
 }
 
 /// All paths.

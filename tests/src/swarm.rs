@@ -2,7 +2,7 @@
 //! seed. Each seed enables only some kinds of faults, so that rare combinations get their share
 //! (Groce et al. 2012, "Swarm Testing").
 
-use std::time::Duration;
+use std::{ops::AddAssign, time::Duration};
 
 use protocol::{
     Instant,
@@ -63,6 +63,17 @@ pub struct Counts {
     pub faults: u64,
     /// The network's own counts.
     pub network: NetworkCounts,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.time += other.time;
+        self.events += other.events;
+        self.deliveries += other.deliveries;
+        self.rings += other.rings;
+        self.faults += other.faults;
+        self.network += other.network;
+    }
 }
 
 /// A kind of fault.
@@ -275,7 +286,7 @@ fn restore<M: Machine>(world: &mut World<M>) {
     world.options.disk = Duration::from_micros(100)..Duration::from_millis(10);
     // Some loss is always there; the ring must live with it.
     world.heal();
-    world.end_pauses();
+    world.end_faults();
     world.start_all();
 }
 

@@ -29,9 +29,14 @@ pub fn check(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// The living members of a client's group.
+/// The living members of a client's group, as far as they are in its ring.
 fn truth(history: &History, client: &ClientHistory) -> BTreeSet<Process> {
-    let mates = history.clients.values().filter(|mate| mate.group == client.group);
+    let ring = client.seen.iter().rev().find_map(|seen| match &seen.what {
+        What::Totem { members, .. } => Some(members),
+        _ => None,
+    });
+    let near = |mate: &&ClientHistory| ring.is_none_or(|ring| ring.contains(&mate.process.node));
+    let mates = history.clients.values().filter(|mate| mate.group == client.group).filter(near);
     let joined = mates.filter(|mate| mate.fate == Fate::Alive && has_joined(mate));
     joined.map(|mate| mate.process).collect()
 }

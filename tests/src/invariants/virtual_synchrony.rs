@@ -29,6 +29,10 @@ pub fn check(history: &History) -> Result<(), String> {
         for segment in segments(client).into_iter().filter(|segment| is_closed(history, client, segment)) {
             let passage = (segment.ring, segment.next);
             apart.entry((passage, client.process.node)).or_default().extend(&segment.apart);
+            // Connected, but not in the group yet: nothing can be expected of it.
+            if !was_member(client, segment.events.end) {
+                continue;
+            }
             cohorts.entry((passage, client.group.as_bytes())).or_default().push((client, segment));
         }
     }
@@ -56,6 +60,11 @@ pub fn check(history: &History) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the client had joined before the event at `end`.
+fn was_member(client: &ClientHistory, end: usize) -> bool {
+    client.seen[..end].iter().any(|seen| matches!(seen.what, What::View { .. }))
 }
 
 /// What has to be alike.
@@ -151,6 +160,8 @@ mod tests {
     /// Three clients in one ring; the first sends twice, the second and third deliver as told.
     fn story(second: &[u64], third: &[u64]) -> Story {
         let mut story = Story::new(3);
+        let joined = [0, 1, 2].map(|client| (client, Reason::Join));
+        (0..3).for_each(|client| story.view(client, &[0, 1, 2], &joined, &[]));
         story.ring_all(4, &[0, 1, 2]);
         story.submits(0, 100);
         story.submits(0, 100);

@@ -20,6 +20,7 @@ mod script;
 mod settings;
 mod turn;
 
+pub use script::Cluster;
 pub use settings::{Timing, settings};
 
 /// Where a run's randomness comes from, and how to repeat it.
@@ -132,6 +133,7 @@ pub struct World<M: Machine> {
     queue: BTreeMap<(Instant, u64), Event>,
     scheduled: u64,
     events: u64,
+    second_events: u64,
     nodes: Vec<Node<M>>,
     by_address: BTreeMap<SocketAddr, usize>,
     clients: BTreeMap<ClientId, Client>,
@@ -155,6 +157,9 @@ impl<M: Machine> World<M> {
         let mut rng = Rng::new(seed.value);
         let network = Network::new(rng.fork(), options.quality);
         let verbose = std::env::var_os("TRACE").is_some();
+        if verbose {
+            show_logs();
+        }
         let mut world = Self {
             history: History::default(),
             options,
@@ -164,6 +169,7 @@ impl<M: Machine> World<M> {
             queue: BTreeMap::new(),
             scheduled: 0,
             events: 0,
+            second_events: 0,
             nodes: Vec::new(),
             by_address: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -242,11 +248,24 @@ impl<M: Machine> World<M> {
             && next.key().0 <= end
         {
             let ((at, _), event) = next.remove_entry();
+            self.count(at);
             self.now = at;
-            self.events += 1;
             self.handle(event);
         }
         self.now = self.now.max(end);
+    }
+
+    /// Counts events, and notices nodes that answer each other without end.
+    fn count(&mut self, at: Instant) {
+        self.events += 1;
+        self.second_events += 1;
+        if at.as_nanos() / NANOS_PER_SECOND != self.now.as_nanos() / NANOS_PER_SECOND {
+            self.second_events = 0;
+        }
+        assert!(
+            self.second_events < EVENTS_PER_SECOND_MAX,
+            "a storm: {EVENTS_PER_SECOND_MAX} events within a second"
+        );
     }
 
     /// The index of a node.
@@ -304,9 +323,11 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// All paused nodes go on.
-    pub fn end_pauses(&mut self) {
+    /// All paused nodes go on, and what was planned for later does not happen.
+    pub fn end_faults(&mut self) {
         for index in 0..self.nodes.len() {
+            self.nodes[index].crash_after = None;
+            self.nodes[index].leave_asked = false;
             if self.nodes[index].paused_until.is_some() {
                 self.nodes[index].paused_until = Some(self.now);
                 self.resume(index);
@@ -534,5 +555,16 @@ impl<M: Machine> Drop for World<M> {
     }
 }
 
+/// Prints what the nodes log; they have no clock, so the world's lines and the spans say when.
+fn show_logs() {
+    let debug = tracing_subscriber::filter::LevelFilter::DEBUG;
+    let lines = tracing_subscriber::fmt().without_time().with_ansi(false).with_max_level(debug);
+    // Whoever came first in this process has the say.
+    drop(lines.with_writer(std::io::stderr).try_init());
+}
+
 /// Messages a client with habits piles up while it may not send.
 const BACKLOG_MAX: usize = 8;
+/// A cluster of eight with 1 MiB messages makes some hundred thousand.
+const EVENTS_PER_SECOND_MAX: u64 = 1_000_000;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;

@@ -3,9 +3,20 @@
 use std::time::Duration;
 
 use protocol::ring::Guarantee;
+use services::executive::Executive;
 
 use super::{Options, Seed, World};
 use crate::{history::End, liveness::Failed, machine::Machine, network::Quality, rng::Rng, workload::Sizes};
+
+/// A cluster of real nodes.
+pub type Cluster = World<Executive>;
+
+impl Cluster {
+    /// A cluster with its nodes switched on and everything else as usual.
+    pub fn new<'a>(seed: Seed, names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::started(seed, names, Options::default())
+    }
+}
 
 impl<M: Machine> World<M> {
     /// Switches everything on that is off.
@@ -77,6 +88,21 @@ impl<M: Machine> World<M> {
     pub fn leave(&mut self, name: &str) {
         let index = self.index(name);
         self.leave_node(index);
+    }
+
+    /// A node that is off will find an empty disk.
+    #[track_caller]
+    pub fn lose_disk(&mut self, name: &str) {
+        let index = self.index(name);
+        self.nodes[index].disk.roll_back(protocol::RingSeq(0));
+    }
+
+    /// A node that is off will start with another cluster key, and is not expected in the ring any more.
+    #[track_caller]
+    pub fn change_key(&mut self, name: &str, key: u8) {
+        let index = self.index(name);
+        let identity = &mut self.nodes[index].identity;
+        (identity.key, identity.expected) = (key, false);
     }
 
     /// Each client sends so many messages of mixed sizes.

@@ -7,7 +7,7 @@ use protocol::{
     ring::RingSettings,
     seal::{ClusterKey, Protection},
 };
-use services::executive::ExecutiveSettings;
+use services::{MESSAGE_BYTES_MAX, executive::ExecutiveSettings};
 
 use super::Options;
 use crate::node::Identity;
@@ -87,8 +87,8 @@ pub fn settings(options: &Options, nodes: &[&Identity], index: usize) -> Executi
         window_size: options.window_size,
         max_messages: options.max_messages,
         seqno_unchanged_const: 30,
-        frame_bytes_max: frame_bytes_max(&links),
-        message_bytes_max: 1 << 20,
+        frame_bytes_max: links.frame_bytes_max(),
+        message_bytes_max: MESSAGE_BYTES_MAX,
         send_queue_bytes_max: 4 << 20,
         peers: links.peers.len(),
     };
@@ -106,9 +106,4 @@ fn protection(protection: &Protection, key: u8) -> Protection {
         Protection::HmacSha256(shared) => Protection::HmacSha256(other(shared)),
         Protection::Cleartext => Protection::Cleartext,
     }
-}
-
-/// Room for a frame in a datagram.
-fn frame_bytes_max(links: &LinkSettings) -> usize {
-    usize::from(links.netmtu) - 100
 }

@@ -34,6 +34,8 @@ impl<M: Machine> World<M> {
         let now = node.clock.local(self.now).max(node.latest);
         node.latest = now;
         self.history.begin_step(self.now);
+        let name = self.verbose.then(|| self.nodes[index].identity.name.clone());
+        let _span = name.map(|name| tracing::info_span!("node", %name, now = %self.now).entered());
         let mut cost = TURN_COST;
         let ended = match self.work(index, &mut machine, now, &mut cost) {
             Running::Yes => None,
@@ -58,6 +60,10 @@ impl<M: Machine> World<M> {
     }
 
     fn work(&mut self, index: usize, machine: &mut M, now: Instant, cost: &mut Duration) -> Running {
+        // A node that has just started may want something done before anything comes in.
+        if let ended @ Running::No(_) = self.carry_out(index, machine) {
+            return ended;
+        }
         if let ended @ Running::No(_) = self.datagrams(index, machine, now, cost) {
             return ended;
         }
