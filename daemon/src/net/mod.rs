@@ -86,7 +86,10 @@ impl Socket {
             return max;
         }
         match self.unsegmented_since {
-            None => self.unsegmented_since = Some(Instant::now()),
+            None => {
+                debug!("datagrams are sent one by one: the system does not segment them");
+                self.unsegmented_since = Some(Instant::now());
+            }
             Some(since) if since.elapsed() >= SEGMENT_AGAIN => {
                 self.unsegmented_since = None;
                 match UdpSocketState::new(UdpSockRef::from(&self.io)) {
