@@ -367,11 +367,14 @@ impl Signals {
         })
     }
 
+    /// The next wish; SIGHUP first, because nothing is heard after an end.
     fn poll_wish(&mut self, cx: &mut Context<'_>) -> Option<Wish> {
+        if self.hangup.poll_recv(cx).is_ready() {
+            return Some(Wish::Reload);
+        }
         let terminate = self.terminate.poll_recv(cx).is_ready();
         let interrupt = self.interrupt.poll_recv(cx).is_ready();
-        let hangup = self.hangup.poll_recv(cx).is_ready();
-        if terminate || interrupt { Some(Wish::End) } else { hangup.then_some(Wish::Reload) }
+        (terminate || interrupt).then_some(Wish::End)
     }
 
     /// Waits until one of them arrives.

@@ -10,9 +10,9 @@
  * Commands come in as lines, events go out as lines of JSON; times are CLOCK_MONOTONIC in nanoseconds.
  *
  *   send K        multicast K more messages          expect N   say "reached" once N messages were delivered in all
- *   report        print the counts and the hash
+ *   report        print the counts and the hash      drain      say "drained" once all of its own are sent and back
  *   leave         leave the group                    groups     list all groups (cpg iteration)
- *   quit          finalise and end
+ *   stop          forget what is still to be sent    quit       finalise and end
  *
  * Ends with 0 after quit, 1 after a fault in what was delivered, 2 on wrong use, 3 when the daemon went away.
  */
@@ -38,7 +38,8 @@ enum {
 	SIZE_MAX_ATOMIC = 1048576 - 1024,
 	PATTERN_OCTETS = 4 * 1024 * 1024,
 	SENDERS_MAX = 256,
-	BURST_MAX = 64,              /* sends, and deliveries, before the loop looks at everything else */
+	BURST_MAX = 64,              /* sends, and deliveries, before the loop looks at everything else, */
+	BURST_OCTETS_MAX = 1048576,  /* or when this much was sent: what we send comes back to us */
 	COUNTER_OCTETS = 8,          /* messages this long or longer open with their counter */
 	EXIT_FAULT = 1,
 	EXIT_USAGE = 2,
@@ -70,7 +71,7 @@ static uint64_t delivered, delivered_octets, order_hash = 14695981039346656037u;
 static uint64_t sent, to_send, expected = UINT64_MAX;
 static uint64_t first_send_ns, first_delivery_ns, last_delivery_ns;
 static uint64_t try_again, try_again_longest_ns, blocked_since_ns;
-static bool running = true;
+static bool running = true, draining;
 
 static uint64_t now_ns(void)
 {
@@ -298,7 +299,8 @@ static void report(const char *event)
 /* Sends until the burst is over or the daemon asks for patience. True: it asked. */
 static bool send_burst(void)
 {
-	for (unsigned i = 0; i < BURST_MAX && to_send > 0; i++) {
+	size_t octets = 0;
+	for (unsigned i = 0; i < BURST_MAX && octets < BURST_OCTETS_MAX && to_send > 0; i++) {
 		uint64_t r = draw(own_node, (uint32_t)getpid(), sent);
 		struct iovec part = { .iov_base = outgoing, .iov_len = size_of(r) };
 		memcpy(outgoing, content_of(r), part.iov_len);
@@ -321,8 +323,21 @@ static bool send_burst(void)
 		blocked_since_ns = 0;
 		sent++;
 		to_send--;
+		octets += part.iov_len;
 	}
 	return false;
+}
+
+static void check_goals(void)
+{
+	if (delivered >= expected) {
+		report("reached");
+		expected = UINT64_MAX;
+	}
+	if (draining && to_send == 0 && sender_of(own_node, (uint32_t)getpid())->next == sent) {
+		report("drained");
+		draining = false;
+	}
 }
 
 static void list_groups(void)
@@ -358,8 +373,12 @@ static void on_command(char *line)
 		return;
 	if (strcmp(word, "send") == 0)
 		to_send += value;
+	else if (strcmp(word, "stop") == 0)
+		to_send = 0;
 	else if (strcmp(word, "expect") == 0)
 		expected = value;
+	else if (strcmp(word, "drain") == 0)
+		draining = true;
 	else if (strcmp(word, "report") == 0)
 		report("report");
 	else if (strcmp(word, "groups") == 0)
@@ -393,6 +412,7 @@ static void read_commands(void)
 	}
 	used -= (size_t)(start - buffer);
 	memmove(buffer, start, used);
+	check_goals();
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------------- */
@@ -406,10 +426,7 @@ static void dispatch_burst(void)
 			return;
 		if (error != CS_OK)
 			lost("cpg_dispatch", error);
-		if (delivered >= expected) {
-			report("reached");
-			expected = UINT64_MAX;
-		}
+		check_goals(); /* after each event: a report must not include what came later */
 	}
 }
 

@@ -36,13 +36,13 @@ pub(super) struct Member {
 pub(super) struct Seen {
     pub(super) messages: usize,
     pub(super) octets: usize,
-    /// The senders of the first messages.
-    pub(super) first: String,
+    /// How many messages of which node came in a row, from the first message on.
+    turns: Vec<(u32, usize)>,
     order: DefaultHasher,
 }
 
-/// How many of the first messages' senders are shown.
-const FIRST: usize = 32;
+/// Turns that are shown.
+const TURNS: usize = 6;
 
 /// Events taken at a time, so that others have their turn.
 const LOOK_MAX: usize = 256;
@@ -106,9 +106,19 @@ impl Seen {
         self.messages += 1;
         self.octets += message.len();
         (node, message).hash(&mut self.order);
-        if self.messages <= FIRST {
-            self.first += &node.to_string();
+        // One turn more than is shown, so that the last one shown is whole.
+        let full = self.turns.len() > TURNS;
+        match self.turns.last_mut() {
+            Some((sender, count)) if *sender == node => *count += 1,
+            _ if full => {}
+            _ => self.turns.push((node, 1)),
         }
+    }
+
+    /// Whose messages came first, and how many in a row.
+    pub(super) fn turns(&self) -> String {
+        let turns = self.turns.iter().take(TURNS).map(|(node, count)| format!("{count} of {node}"));
+        turns.collect::<Vec<_>>().join(", ")
     }
 
     /// Equal for those, and practically only for those, who have seen the same messages in one order.

@@ -114,11 +114,11 @@ impl Story {
         let seconds = start.elapsed().as_secs_f64();
         for member in &self.members {
             self.timeline.detail(format_args!(
-                "node {}: {} delivered, order {:016x}, senders {}...",
+                "node {} got {} messages, order {:016x}: {}, ...",
                 member.node,
                 thousands(member.seen.messages as u128),
                 member.seen.order(),
-                member.seen.first
+                member.seen.turns()
             ));
         }
         self.check_one_order(wanted)?;
@@ -150,8 +150,12 @@ impl Story {
             members.iter().all(|member| member.is_in_ring_of(&others))
         })?;
         let took = start.elapsed();
-        let text =
-            format!("{} after {} ms; allowed are {}", self.describe_ring(), millis(start), bound.as_millis());
+        let text = format!(
+            "{} after {} ms; the limit is {} ms",
+            self.describe_ring(),
+            thousands(took.as_millis()),
+            thousands(bound.as_millis())
+        );
         self.timeline.event("ring", text);
         let gone = (node, Reason::NodeDown);
         self.watch("the others are told", |members| {

@@ -212,3 +212,43 @@ pub(super) const ACCEPTS_MAX: usize = 32;
 const BACKLOG: i32 = 128;
 /// Connections that only user 0 and the server's own user get.
 const PRIVILEGED_RESERVE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(connections: usize, half_open: usize) -> Admission {
+        Admission { users: BTreeMap::from([(1000, Count { connections, half_open })]), paused_until: None }
+    }
+
+    #[test]
+    fn one_user_has_a_bound_and_leaves_room_for_others() {
+        let limits = Limits::default();
+        let check = |admission: Admission, uid, connections| admission.check(uid, 10, connections, &limits);
+        assert_eq!(check(admission(31, 15), 1000, 31), Ok(()));
+        assert_eq!(check(admission(32, 0), 1000, 32), Err("too many connections of one user"));
+        assert_eq!(check(admission(16, 16), 1000, 16), Err("too many half-open connections of one user"));
+        assert_eq!(check(admission(32, 16), 1001, 32), Ok(()));
+        let crowd = limits.connections_max - PRIVILEGED_RESERVE;
+        assert_eq!(check(admission(0, 0), 1000, crowd), Err("the connections left are reserved"));
+    }
+
+    #[test]
+    fn the_last_descriptors_are_reserved() {
+        let limits = Limits::default();
+        let last = getrlimit(Resource::Nofile).current.expect("a limit") as i32;
+        let reserve = limits.descriptors_reserved as i32;
+        let check = |descriptor| Admission::default().check(1000, descriptor, 0, &limits);
+        assert_eq!(check(last - reserve - 1), Ok(()));
+        assert_eq!(check(last - reserve), Err("the descriptors left are reserved"));
+    }
+
+    #[test]
+    fn those_who_leave_are_forgotten() {
+        let mut admission = admission(2, 1);
+        admission.introduced(1000);
+        admission.left(1000);
+        admission.left(1000);
+        assert!(admission.users.is_empty());
+    }
+}

@@ -25,7 +25,7 @@ use rustix::{
     io::Errno,
     time::Timespec,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 pub use crate::{setup::Transport, shm::RingError};
 pub use listener::BindError;
@@ -369,7 +369,7 @@ impl Server {
             }
             slot @ Slot::Connected(_) => slot,
         });
-        info!(client = client.0, %service, pid = credentials.pid, uid = credentials.uid, "client connected");
+        debug!(client = client.0, %service, pid = credentials.pid, uid = credentials.uid, "client connected");
         self.inputs.push(Input::Joined { client, service, credentials });
         Ok(())
     }
@@ -471,7 +471,7 @@ impl Server {
         let service = connection.service;
         let said = connection.state != State::Closing;
         if matches!(cause, GoneCause::Closed | GoneCause::Message(crate::message::MessageError::Goodbye)) {
-            info!(client = client.0, %service, pid, uid, "client disconnected");
+            debug!(client = client.0, %service, pid, uid, "client disconnected");
         } else if let Some(suppressed) = self.cut_log.pass(Instant::now()) {
             warn!(client = client.0, %service, pid, uid, %cause, suppressed, "client cut off");
         }

@@ -140,5 +140,6 @@ fn is_installed(program: &str) -> bool {
 
 /// Says so where the test runner does not swallow it.
 fn skip(test: &str, reason: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: libcpg::{test}: {reason}");
+    let line = format!("skipped: libcpg::{test}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -119,7 +119,7 @@ impl Candidate {
             Flavour::Debian => "Debian corosync 3",
         };
         let crypto = if arguments.clear { Crypto::Off } else { Crypto::On };
-        let mut cluster = Cluster::new(Spec { flavour, nodes: arguments.nodes, crypto, token_ms: 3000 });
+        let mut cluster = Cluster::new(Spec { flavour, nodes: arguments.nodes, crypto, token_ms: None });
         let started_at = now_ns();
         for number in 1..=arguments.nodes {
             cluster.start_node(number);

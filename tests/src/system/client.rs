@@ -65,6 +65,8 @@ pub enum Event {
     Report(Report),
     /// As many messages as `expect` said were delivered.
     Reached(Report),
+    /// Answer to `drain`: everything it was told to send was delivered to itself.
+    Drained(Report),
     /// It has finalised its handle and ends.
     End(Report),
     /// Answer to `leave`.
@@ -75,6 +77,17 @@ pub enum Event {
     Fault { what: String, node: u32, pid: u32, counter: u64, have: u64, want: u64, delivered: u64 },
     /// A call failed for good, as when the daemon has died; it ends.
     Lost { t_ns: u64, call: String, error: i32, delivered: u64 },
+}
+
+/// How a process left a group.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    /// When a client was told.
+    pub t_ns: u64,
+    /// libcpg's reason: 2 leave, 3 node down, 5 process down.
+    pub reason: u32,
+    /// After how many messages, and the hash over them.
+    pub place: (u64, String),
 }
 
 /// How a client behaves.
@@ -226,10 +239,57 @@ impl Client {
         })
     }
 
+    /// Waits until the newest ring it knows has exactly these nodes.
+    pub fn wait_for_last_ring(&mut self, nodes: &[u32]) {
+        let mark = self.mark();
+        let newest = self.history[..mark].iter().rposition(|event| matches!(event, Event::Ring { .. }));
+        self.wait_ring(newest.unwrap_or(0), nodes);
+    }
+
     /// Waits until `expect` came true.
     pub fn wait_reached(&mut self, mark: usize) -> Report {
-        self.wait_after(mark, "end of the messages", |event| match event {
+        self.wait_progress(mark, "end of the messages", |event| match event {
             Event::Reached(report) => Some(report.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until everything it was told to send was delivered to itself.
+    pub fn drain(&mut self) -> Report {
+        let mark = self.mark();
+        self.command("drain");
+        self.wait_progress(mark, "return of its own messages", |event| match event {
+            Event::Drained(report) => Some(report.clone()),
+            _ => None,
+        })
+    }
+
+    /// Like [`wait_after`](Self::wait_after), for as long as messages are delivered at all.
+    fn wait_progress<T>(&mut self, mark: usize, what: &str, choose: impl Fn(&Event) -> Option<T>) -> T {
+        let mut delivered_before = None;
+        loop {
+            if let Some(found) = self.try_wait_after(mark, HANG, &choose) {
+                return found;
+            }
+            let report = self.report();
+            let is_stuck = delivered_before == Some(report.delivered);
+            assert!(
+                !is_stuck,
+                "client {}: no {what}: {report:?}; last: {:#?}",
+                self.pid(),
+                self.last_events()
+            );
+            delivered_before = Some(report.delivered);
+        }
+    }
+
+    /// Waits for the change of the group with which a process left; says how and where in the order.
+    pub fn wait_departure(&mut self, mark: usize, node: u32) -> Departure {
+        self.wait_after(mark, &format!("departure of node {node}"), |event| match event {
+            Event::Confchg { t_ns, delivered, hash, left, .. } => {
+                let process = left.iter().find(|process| process.0 == node)?;
+                Some(Departure { t_ns: *t_ns, reason: process.2, place: (*delivered, hash.clone()) })
+            }
             _ => None,
         })
     }
@@ -270,6 +330,23 @@ impl Client {
         self.mark();
         &self.history[self.history.len().saturating_sub(5)..]
     }
+}
+
+/// Waits until everything that these clients were told to send is delivered to all of them; returns what each has seen
+/// by then. They are all members that can reach each other, and nobody else sends.
+pub fn settle(clients: &mut [Client]) -> Vec<Report> {
+    for client in &mut *clients {
+        client.drain();
+    }
+    // A last message, ordered after all others: where it comes back, everything has come.
+    clients[0].command("send 1");
+    let total = clients[0].drain().delivered;
+    let reports = clients.iter_mut().map(|client| {
+        let mark = client.mark();
+        client.command(&format!("expect {total}"));
+        client.wait_reached(mark)
+    });
+    reports.collect()
 }
 
 /// The compiled client; compiles it once a run.

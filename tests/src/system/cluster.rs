@@ -1,7 +1,8 @@
 //! A cluster: a network, and one node a namespace.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
@@ -16,7 +17,7 @@ use super::{
     notify::NotifySocket,
     now_ns,
     process::quiet,
-    sandbox::{self, program},
+    sandbox::{self, program, run},
 };
 
 /// A node's number: its node id, and the last part of its address. Counts from 1.
@@ -133,15 +134,33 @@ pub struct Node {
     config: PathBuf,
     notify: NotifySocket,
     daemon: Option<Process>,
+    state_is_mounted: bool,
+}
+
+/// What is wrong with a state directory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StateFault {
+    /// It cannot be written.
+    ReadOnly,
+    /// Its file system has no room left.
+    Full,
 }
 
 impl Node {
     fn new(spec: &Spec, cluster: &Path, number: NodeNumber) -> Self {
         let directory = cluster.join(format!("n{number}"));
-        spec.write(&directory, number);
+        spec.write(&directory);
         let config = directory.join(spec.file_name());
         let notify = NotifySocket::new(&directory);
-        Self { number, flavour: spec.flavour, directory, config, notify, daemon: None }
+        Self {
+            number,
+            flavour: spec.flavour,
+            directory,
+            config,
+            notify,
+            daemon: None,
+            state_is_mounted: false,
+        }
     }
 
     /// Its directory: configuration, `authkey`, `state`, `daemon.log`.
@@ -200,6 +219,41 @@ impl Node {
         killed_at
     }
 
+    /// Stops the daemon in its tracks.
+    pub fn pause(&mut self) {
+        self.daemon().signal(Signal::STOP);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&mut self) {
+        self.daemon().signal(Signal::CONT);
+    }
+
+    /// Gives the node a small file system of its own for its state. Before the daemon's start.
+    pub fn put_state_on_tmpfs(&mut self) {
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(self.state()));
+        self.state_is_mounted = true;
+    }
+
+    /// Lets writes to the state directory fail from now on; see [`put_state_on_tmpfs`](Self::put_state_on_tmpfs).
+    pub fn break_state(&self, fault: StateFault) {
+        match fault {
+            StateFault::ReadOnly => self.remount_state("remount,ro"),
+            StateFault::Full => {
+                let mut ballast = File::create(self.state().join("ballast")).expect("make a file");
+                while ballast.write_all(&[0; 512]).is_ok() {}
+            }
+        }
+    }
+
+    /// Takes a fault back.
+    pub fn mend_state(&self, fault: StateFault) {
+        match fault {
+            StateFault::ReadOnly => self.remount_state("remount,rw"),
+            StateFault::Full => fs::remove_file(self.state().join("ballast")).expect("remove a file"),
+        }
+    }
+
     /// Asks the daemon to leave. Says when.
     pub fn terminate(&mut self) -> u64 {
         self.daemon().signal(Signal::TERM);
@@ -227,8 +281,25 @@ impl Node {
         self.daemon = Some(namespace.enter(|| Process::start(&mut command, &log)));
     }
 
+    fn remount_state(&self, options: &str) {
+        run(Command::new("mount").args(["-o", options]).arg(self.state()));
+    }
+
+    fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
     fn log_path(&self) -> PathBuf {
         self.directory.join("daemon.log")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.daemon = None;
+        if self.state_is_mounted {
+            drop(Command::new("umount").arg(self.state()).status());
+        }
     }
 }
 
@@ -250,7 +321,7 @@ fn debian_corosync() -> Command {
 fn keep_logs(nodes: &[Node]) {
     let place = sandbox::target_dir().join("system-logs");
     drop(fs::create_dir_all(&place));
-    let test = thread::current().name().unwrap_or("test").to_owned();
+    let test = sandbox::running_test();
     for node in nodes {
         let log = node.log();
         let kept = place.join(format!("{test}.node{}.log", node.number));

@@ -13,6 +13,15 @@ pub enum Flavour {
     Debian,
 }
 
+impl Flavour {
+    /// Ours; or, with `YARDSTICK=1` in the environment, Debian's. That checks the tests themselves: what they ask for
+    /// in general must be true of a daemon that has done this work for years, too.
+    #[must_use]
+    pub fn under_test() -> Self {
+        if std::env::var_os("YARDSTICK").is_some() { Self::Debian } else { Self::Ours }
+    }
+}
+
 /// How a cluster protects its packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Crypto {
@@ -31,14 +40,14 @@ pub struct Spec {
     pub nodes: NodeNumber,
     /// How packets are protected.
     pub crypto: Crypto,
-    /// Token timeout in milliseconds; consensus is 1.2 times that. The default of both daemons is 3000; tests that
-    /// wait for failures take less.
-    pub token_ms: u32,
+    /// Token timeout in milliseconds, whatever the number of nodes; consensus is 1.2 times that. `None` leaves both
+    /// to the daemon's defaults.
+    pub token_ms: Option<u32>,
 }
 
 impl Default for Spec {
     fn default() -> Self {
-        Self { flavour: Flavour::Ours, nodes: 3, crypto: Crypto::On, token_ms: 1000 }
+        Self { flavour: Flavour::under_test(), nodes: 3, crypto: Crypto::On, token_ms: Some(1000) }
     }
 }
 
@@ -52,34 +61,29 @@ impl Spec {
         }
     }
 
-    /// Consensus timeout in milliseconds, as both daemons derive it from the token timeout.
-    #[must_use]
-    pub fn consensus_ms(&self) -> u32 {
-        self.token_ms * 6 / 5
-    }
-
     /// Writes a node's files into its directory.
-    pub(super) fn write(&self, directory: &Path, number: NodeNumber) {
+    pub(super) fn write(&self, directory: &Path) {
         fs::create_dir_all(directory.join("state")).expect("make a state directory");
         // The same key everywhere; a key file must be private.
-        write_private(&directory.join("authkey"), &[0x5a; 256]);
+        write_private(&directory.join("authkey"), &KEY);
         let text = match self.flavour {
-            Flavour::Ours => self.toml(directory, number),
+            Flavour::Ours => self.toml(directory),
             Flavour::Debian => self.conf(directory),
         };
         fs::write(directory.join(self.file_name()), text).expect("write a configuration");
     }
 
-    fn toml(&self, directory: &Path, _number: NodeNumber) -> String {
+    fn toml(&self, directory: &Path) -> String {
         let directory = directory.display();
         let crypto = match self.crypto {
             Crypto::On => "crypto_cipher = \"aes256\"\ncrypto_hash = \"sha256\"",
-            Crypto::Off => "crypto_cipher = \"none\"\ncrypto_hash = \"none\"",
+            Crypto::Off => "crypto_cipher = \"none\"\ncrypto_hash = \"none\"\ninsecure_cleartext = true",
         };
+        let token =
+            self.token_ms.map_or_else(String::new, |ms| format!("token = {ms}\ntoken_coefficient = 0\n"));
         let mut text = format!(
-            "[totem]\ncluster_name = \"test\"\n{crypto}\nkeyfile = \"{directory}/authkey\"\ntoken = {}\n\n\
+            "[totem]\ncluster_name = \"test\"\n{crypto}\nkeyfile = \"{directory}/authkey\"\n{token}\n\
              [logging]\nto_stderr = true\n\n[system]\nstate_dir = \"{directory}/state\"\n",
-            self.token_ms
         );
         for number in 1..=self.nodes {
             let address = Network::address(number);
@@ -96,13 +100,14 @@ impl Spec {
             Crypto::On => "crypto_cipher: aes256\n  crypto_hash: sha256",
             Crypto::Off => "crypto_cipher: none\n  crypto_hash: none",
         };
+        let token =
+            self.token_ms.map_or_else(String::new, |ms| format!("token: {ms}\n  token_coefficient: 0\n"));
         let mut text = format!(
             "totem {{\n  version: 2\n  cluster_name: test\n  transport: knet\n  {crypto}\n  \
-             keyfile: {directory}/authkey\n  token: {}\n}}\n\
+             keyfile: {directory}/authkey\n  {token}}}\n\
              logging {{\n  to_stderr: yes\n  to_syslog: no\n  timestamp: hires\n}}\n\
              quorum {{\n  provider: corosync_votequorum\n}}\n\
              system {{\n  state_dir: {directory}/state\n  allow_knet_handle_fallback: yes\n}}\nnodelist {{\n",
-            self.token_ms
         );
         for number in 1..=self.nodes {
             let address = Network::address(number);
@@ -114,6 +119,17 @@ impl Spec {
         text
     }
 }
+
+/// The key of every test cluster; a secret of nothing.
+const KEY: [u8; 256] = {
+    let mut key = [0; 256];
+    let mut index = 0;
+    while index < key.len() {
+        key[index] = (index * index * 7 + index * 31 + 5).to_le_bytes()[0];
+        index += 1;
+    }
+    key
+};
 
 /// Writes a file that only its owner may read.
 pub(super) fn write_private(path: &Path, content: &[u8]) {

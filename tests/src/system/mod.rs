@@ -8,6 +8,7 @@
 //! Nothing here sleeps to let something happen: a test waits for an event (readiness, a membership, a delivery, the
 //! end of a process), and the limits on those waits are guards against hanging, not measurements.
 
+mod attack;
 mod client;
 mod cluster;
 mod files;
@@ -18,8 +19,9 @@ pub mod sandbox;
 
 use std::time::Duration;
 
-pub use client::{Client, ClientOptions, Event, Members, Report};
-pub use cluster::{Cluster, Node, NodeNumber};
+pub use attack::{Datagram, Injector, Sniffer};
+pub use client::{Client, ClientOptions, Departure, Event, Members, Report, settle};
+pub use cluster::{Cluster, Node, NodeNumber, StateFault};
 pub use files::{Crypto, Flavour, Spec};
 pub use network::{Namespace, Network};
 pub use process::{Ended, Process};

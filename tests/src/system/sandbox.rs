@@ -10,7 +10,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
 };
 
 use libtest_mimic::{Arguments, Completion, Trial};
@@ -59,7 +59,22 @@ pub struct Test {
     /// Programs and files without which the test is skipped.
     pub needs: &'static [Need],
     /// The test. It fails by panicking.
-    pub run: fn(),
+    pub run: fn() -> Outcome,
+}
+
+/// What a test that did not fail comes to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// What its name says is so.
+    Holds,
+    /// It could not tell, for this reason.
+    Skipped(String),
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::Holds
+    }
 }
 
 /// Something of the machine that a test cannot do without.
@@ -90,19 +105,31 @@ impl Test {
             .or_else(|| (!missing.is_empty()).then(|| format!("not installed: {}", missing.join(" "))));
         match reason {
             Some(reason) => Trial::ignorable_test(self.name, move || Ok(Completion::ignored_with(reason))),
-            None => Trial::test(self.name, move || {
-                (self.run)();
-                Ok(())
+            None => Trial::ignorable_test(self.name, move || match self.run_named() {
+                Outcome::Holds => Ok(Completion::Completed),
+                Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
             }),
         }
     }
+
+    fn run_named(&self) -> Outcome {
+        *RUNNING.lock().expect("nobody panics with this lock") = self.name;
+        (self.run)()
+    }
 }
+
+/// The name of the test that runs; of the last that began, if several do.
+pub(super) fn running_test() -> &'static str {
+    *RUNNING.lock().expect("nobody panics with this lock")
+}
+
+static RUNNING: Mutex<&str> = Mutex::new("program");
 
 /// Lists the functions as tests under their own names: `tests![[Need::Libcpg] three_nodes_form_a_ring, ..]`.
 #[macro_export]
 macro_rules! system_tests {
     ($([$($need:expr),*] $test:ident),* $(,)?) => {
-        vec![$($crate::system::sandbox::Test { name: stringify!($test), needs: &[$($need),*], run: $test }),*]
+        vec![$($crate::system::sandbox::Test { name: stringify!($test), needs: &[$($need),*], run: || $test().into() }),*]
     };
 }
 
