@@ -38,8 +38,9 @@ enum {
 	SIZE_MAX_ATOMIC = 1048576 - 1024,
 	PATTERN_OCTETS = 4 * 1024 * 1024,
 	SENDERS_MAX = 256,
-	BURST_MAX = 64,              /* sends, and deliveries, before the loop looks at everything else, */
-	BURST_OCTETS_MAX = 1048576,  /* or when this much was sent: what we send comes back to us */
+	DISPATCH_MAX = 4096,         /* deliveries before the loop looks at everything else */
+	BURST_MAX = 16,              /* sends before it reads again, and octets: a program that sends more than it reads */
+	BURST_OCTETS_MAX = 262144,   /* lets the daemon keep ever more for it, and is cut off in the end */
 	COUNTER_OCTETS = 8,          /* messages this long or longer open with their counter */
 	EXIT_FAULT = 1,
 	EXIT_USAGE = 2,
@@ -417,10 +418,10 @@ static void read_commands(void)
 
 /* ---- the loop -------------------------------------------------------------------------------------------------- */
 
-/* Takes up to a burst of events, so that a stream of deliveries cannot keep us from sending. */
+/* Takes all events that wait, up to a limit: an endless stream of them must not keep us from everything else. */
 static void dispatch_burst(void)
 {
-	for (unsigned i = 0; i < BURST_MAX; i++) {
+	for (unsigned i = 0; i < DISPATCH_MAX; i++) {
 		cs_error_t error = cpg_dispatch(handle, CS_DISPATCH_ONE_NONBLOCKING);
 		if (error == CS_ERR_TRY_AGAIN)
 			return;
