@@ -228,7 +228,13 @@ impl Executive {
     /// Datagrams from the network, in the order in which they came.
     pub fn handle_datagrams(&mut self, now: Instant, datagrams: &mut [Received<'_>]) {
         for received in datagrams {
-            match self.links.handle_datagram(now, received.source, received.datagram) {
+            let opened = self.links.handle_datagram(now, received.source, received.datagram);
+            // A datagram that proves a peer may be followed by that peer's frames: the ring hears of the
+            // peer first.
+            while let Some(event) = self.links.poll_event() {
+                self.on_link_event(now, event);
+            }
+            match opened {
                 Ok(Some(opened)) => {
                     if let Err(error) = self.ring.handle_frame(now, opened.from, opened.frame) {
                         self.on_frame_error(now, opened.from.node, error);
