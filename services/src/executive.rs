@@ -19,7 +19,7 @@ use protocol::{
     seal::OpenError,
     wire::FrameError,
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 pub use crate::service::Dropped as DroppedMessages;
 use crate::{
@@ -403,26 +403,13 @@ impl Executive {
         }
     }
 
+    /// The links have logged it already.
     fn on_link_event(&mut self, now: Instant, event: LinkEvent) {
         match event {
-            LinkEvent::PeerUp(member) => {
-                info!(node = %member.node, boot = %member.boot, "peer is up");
-                self.ring.handle_peer(now, member, PeerChange::Up);
-            }
-            LinkEvent::PeerDown(member) => {
-                info!(node = %member.node, boot = %member.boot, "peer is down");
-                self.ring.handle_peer(now, member, PeerChange::Down);
-            }
-            LinkEvent::DuplicateNode { incumbent, refused, source } => {
-                warn!(
-                    node = %incumbent.node, boot = %incumbent.boot, refused = %refused, %source,
-                    "another node uses this node id and is refused"
-                );
-            }
-            LinkEvent::Refused { by } => {
-                error!(node = %self.node, by = %by.node, "refused: another running node uses this node id");
-                self.out.effects.push_back(Effect::Refused);
-            }
+            LinkEvent::PeerUp(member) => self.ring.handle_peer(now, member, PeerChange::Up),
+            LinkEvent::PeerDown(member) => self.ring.handle_peer(now, member, PeerChange::Down),
+            LinkEvent::DuplicateNode { .. } => {}
+            LinkEvent::Refused { .. } => self.out.effects.push_back(Effect::Refused),
         }
     }
 
