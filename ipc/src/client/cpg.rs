@@ -19,8 +19,10 @@ pub use crate::message::cpg::Event;
 
 /// A connection to the cpg service; in at most one group at a time.
 ///
-/// Calls wait where corosync's library returns `CS_ERR_TRY_AGAIN`. They do not read events
-/// meanwhile: a client that sends faster than it reads is cut off by the daemon in the end.
+/// Calls wait where corosync's library returns `CS_ERR_TRY_AGAIN`. A client that sends faster than it
+/// reads is made to wait, too; the events that come meanwhile are kept here, and
+/// [`dispatch`](Self::dispatch) hands them out first. The descriptor does not speak of those: after a
+/// call, dispatch without waiting until there is nothing before waiting for the descriptor.
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
@@ -107,6 +109,7 @@ impl Client {
     ///
     /// # Errors
     /// The connection is gone, or [`CsError::NotExist`] for fragments of a client in no group.
+    /// [`ClientError::WouldBlock`] only when 64 MiB of events wait to be dispatched.
     pub fn multicast(&mut self, guarantee: u32, message: &[u8]) -> Result<(), ClientError> {
         if message.len() > ATOMIC_MESSAGE_BYTES_MAX {
             return self.multicast_in_fragments(guarantee, message);

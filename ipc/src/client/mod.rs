@@ -6,6 +6,7 @@
 pub mod cpg;
 
 use std::{
+    collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
@@ -41,7 +42,8 @@ pub enum ClientError {
     /// The connection is gone; everything later fails in the same way.
     #[error("the daemon closed the connection")]
     Disconnected,
-    /// Not possible without waiting, and the call does not wait. Nothing was sent.
+    /// Not possible without waiting, and the call does not wait, or 64 MiB of events wait for this
+    /// client to read them. Nothing was sent.
     #[error("not without waiting")]
     WouldBlock,
     /// The service says no.
@@ -81,6 +83,9 @@ struct Connection {
     stream: OwnedFd,
     channel: Channel,
     pool: BytesMut,
+    /// Events that came while a call waited.
+    parked: VecDeque<Bytes>,
+    parked_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -116,7 +121,7 @@ impl Connection {
                 Channel::Sockets(ClientSockets::attach(&SocketNames { control: request, base: response })?)
             }
         };
-        Ok(Self { stream, channel, pool: BytesMut::new() })
+        Ok(Self { stream, channel, pool: BytesMut::new(), parked: VecDeque::new(), parked_bytes: 0 })
     }
 
     /// Sends a request if that is possible without waiting.
@@ -154,7 +159,14 @@ impl Connection {
     fn send(&mut self, request: &impl Encode, urgency: Urgency) -> Result<(), ClientError> {
         loop {
             match self.try_send(request, urgency) {
-                Err(ClientError::WouldBlock) => self.pause(PAUSE)?,
+                Err(ClientError::WouldBlock) => {
+                    // The daemon may be waiting for this very client to read.
+                    self.park_events()?;
+                    if self.parked_bytes >= PARKED_BYTES_MAX {
+                        return Err(ClientError::WouldBlock);
+                    }
+                    self.pause(PAUSE)?;
+                }
                 result => return result,
             }
         }
@@ -175,18 +187,39 @@ impl Connection {
         }
     }
 
+    /// Takes the events that are here, to hand them out later.
+    fn park_events(&mut self) -> Result<(), ClientError> {
+        while self.parked_bytes < PARKED_BYTES_MAX {
+            let Some(event) = self.read_event()? else { return Ok(()) };
+            self.parked_bytes += event.len();
+            self.parked.push_back(event);
+        }
+        Ok(())
+    }
+
+    /// An event, if one is here.
+    fn read_event(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let event = match &mut self.channel {
+            Channel::Rings(rings) => rings.read_event(&mut self.pool)?,
+            Channel::Sockets(sockets) => sockets.read_event()?,
+        };
+        if event.is_some() {
+            self.take_doorbell()?;
+        }
+        Ok(event)
+    }
+
     /// The next event; `None` if none came within the time. `None` as a timeout waits for ever.
     fn next_event(&mut self, timeout: Option<Duration>) -> Result<Option<Bytes>, ClientError> {
+        if let Some(event) = self.parked.pop_front() {
+            self.parked_bytes -= event.len();
+            return Ok(Some(event));
+        }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let stream = self.wait_for_event(left)?;
-            let event = match &mut self.channel {
-                Channel::Rings(rings) => rings.read_event(&mut self.pool)?,
-                Channel::Sockets(sockets) => sockets.read_event()?,
-            };
-            if let Some(event) = event {
-                self.take_doorbell()?;
+            if let Some(event) = self.read_event()? {
                 return Ok(Some(event));
             }
             if stream.intersects(PollFlags::HUP | PollFlags::ERR) {
@@ -310,6 +343,8 @@ fn receive_welcome(stream: &OwnedFd) -> Result<Welcome, ClientError> {
 
 /// The flow-control value under which libraries send nothing at all.
 const NOTHING_GOES: u32 = 1;
+/// Octets of events that are taken from the daemon while a call waits.
+const PARKED_BYTES_MAX: usize = 64 << 20;
 /// How often we look whether the server has made room: it does not say.
 const PAUSE: Duration = Duration::from_micros(500);
 /// How often we look whether the server still lives while we wait for an answer.

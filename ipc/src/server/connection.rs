@@ -45,6 +45,10 @@ pub(super) struct Connection {
     owed: usize,
     queue: VecDeque<Box<[u8]>>,
     queue_bytes: usize,
+    /// What all clients may send, see [`Server::set_flow_control`](super::Server::set_flow_control).
+    flow_control: u32,
+    /// So many of its events wait that it may not multicast until it has read them.
+    is_behind: bool,
     zero_copy: Buffers,
 }
 
@@ -125,8 +129,30 @@ impl Connection {
             owed: 0,
             queue: VecDeque::new(),
             queue_bytes: 0,
+            flow_control: 0,
+            is_behind: false,
             zero_copy: Buffers::default(),
         }
+    }
+
+    /// Tells the client what all clients may send. Its own arrears come on top of that.
+    pub(super) fn set_flow_control(&mut self, value: u32) {
+        self.flow_control = value;
+        self.show_flow_control();
+    }
+
+    /// A client that sends faster than it reads mostly reads its own messages late. Its library
+    /// answers multicasts with "try again" until it has caught up, and everything else still goes.
+    fn set_behind(&mut self, is_behind: bool) {
+        if self.is_behind != is_behind {
+            self.is_behind = is_behind;
+            self.show_flow_control();
+        }
+    }
+
+    fn show_flow_control(&self) {
+        let own = if self.is_behind { NO_MULTICASTS } else { 0 };
+        self.channel.set_flow_control(if self.flow_control == 0 { own } else { self.flow_control });
     }
 
     /// Octets of events that wait.
@@ -262,6 +288,9 @@ impl Connection {
         self.queue.push_back(encoded.into_boxed_slice());
         self.queue_bytes += cost;
         *shared.queued_bytes += cost;
+        if self.queue_bytes > BEHIND_BYTES {
+            self.set_behind(true);
+        }
         Ok(())
     }
 
@@ -284,6 +313,7 @@ impl Connection {
             after = RETRY_FIRST;
         }
         self.retry = None;
+        self.set_behind(false);
         Ok(())
     }
 
@@ -324,6 +354,10 @@ pub(super) enum Doorbells {
     Owed,
 }
 
+/// With more than this in its queue a client is behind, until the queue is empty.
+const BEHIND_BYTES: usize = 1 << 20;
+/// The flow-control value under which libraries send everything but cpg multicasts.
+const NO_MULTICASTS: u32 = 2;
 /// What an event in the queue costs besides its octets.
 const EVENT_OVERHEAD_BYTES: usize = 64;
 /// A client does not say when it has read something, so we look: soon at first,

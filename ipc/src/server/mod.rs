@@ -211,7 +211,7 @@ impl Server {
         self.flow_control = value;
         for slot in self.slots.values_mut() {
             if let Slot::Connected(connection) = slot {
-                connection.channel.set_flow_control(value);
+                connection.set_flow_control(value);
             }
         }
         self.set_alarm();
@@ -353,7 +353,8 @@ impl Server {
         let (channel, welcome) =
             Channel::create(self.transport, &self.shared, service, credentials, descriptor)
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))?;
-        channel.set_flow_control(self.flow_control);
+        let flow_control = self.flow_control;
+        channel.set_flow_control(flow_control);
         if let Some(socket) = channel.request_socket() {
             let flags = EventFlags::IN | EventFlags::ET;
             epoll::add(&self.epoll, socket, EventData::new_u64(client.0), flags)?;
@@ -365,7 +366,9 @@ impl Server {
         self.admission.introduced(credentials.uid);
         self.slots.change(client, |slot| match slot {
             Slot::HalfOpen(HalfOpen { socket, .. }) => {
-                Slot::Connected(Box::new(Connection::new(client, service, credentials, socket, channel)))
+                let mut connection = Connection::new(client, service, credentials, socket, channel);
+                connection.set_flow_control(flow_control);
+                Slot::Connected(Box::new(connection))
             }
             slot @ Slot::Connected(_) => slot,
         });

@@ -8,7 +8,7 @@ use ipc::{
         CsError,
         cpg::{ATOMIC_MESSAGE_BYTES_MAX, GroupName, IterationKind, Reason},
     },
-    server::Transport,
+    server::{Limits, ServerSettings, Transport},
 };
 
 use crate::daemon::{Daemon, instance, settings};
@@ -165,6 +165,26 @@ fn unread_events_are_kept_in_order_and_delivered_later() {
                 assert_eq!((large.len(), &large[..4]), (100_000, &number.to_le_bytes()[..]));
             }
             assert_eq!(client.dispatch(Some(Duration::ZERO)).expect("alive"), None);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_sends_without_reading_is_held_back_and_not_cut_off() {
+    for transport in BOTH {
+        let instance = instance("eager");
+        let limits = Limits { event_queue_bytes_max: 4_000_000, ..Limits::default() };
+        let _daemon = Daemon::start(ServerSettings { limits, ..settings(&instance, transport) });
+        let mut eager = Client::connect(Some(&instance)).expect("connected");
+        eager.join(name(b"eager")).expect("joined");
+        for number in 0..200_u32 {
+            let mut large = pattern(100_000);
+            large[..4].copy_from_slice(&number.to_le_bytes());
+            eager.multicast(2, &large).expect("sent");
+        }
+        assert!(matches!(eager.dispatch(SOON).expect("alive"), Some(Event::ConfigurationChange { .. })));
+        for number in 0..200_u32 {
+            assert_eq!(message(&mut eager)[..4], number.to_le_bytes());
         }
     }
 }
