@@ -1,6 +1,6 @@
 //! Frame to datagram and back: sessions, keys, replay windows.
 //!
-//! Every life of a node (its [`BootId`]) seals with keys of its own, derived from the cluster's key,
+//! Every life of a node (its [`BootId`](crate::node::BootId)) seals with keys of its own, derived from the cluster's key,
 //! and numbers its datagrams. So no two senders, and no two lives of one sender, ever use one key and
 //! nonce twice, without drawing a random number per datagram. What is sealed for all is sealed once;
 //! what is sealed for one node opens only there, so that nobody can hand one node's token to another.
