@@ -288,7 +288,7 @@ impl Connection {
         self.queue.push_back(encoded.into_boxed_slice());
         self.queue_bytes += cost;
         *shared.queued_bytes += cost;
-        if self.queue_bytes > BEHIND_BYTES {
+        if self.queue_bytes > limits.event_queue_bytes_max / BEHIND_SHARE {
             self.set_behind(true);
         }
         Ok(())
@@ -354,8 +354,10 @@ pub(super) enum Doorbells {
     Owed,
 }
 
-/// With more than this in its queue a client is behind, until the queue is empty.
-const BEHIND_BYTES: usize = 1 << 20;
+/// With more than this share of the most that may wait in its queue, a client is behind, until the
+/// queue is empty. Far above the bursts that programs send before they read: some repeat a refused
+/// multicast without reading in between.
+const BEHIND_SHARE: usize = 4;
 /// The flow-control value under which libraries send everything but cpg multicasts.
 const NO_MULTICASTS: u32 = 2;
 /// What an event in the queue costs besides its octets.
