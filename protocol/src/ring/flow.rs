@@ -42,6 +42,14 @@ impl Flow {
         max_messages.min(free).min(fair).max(1)
     }
 
+    /// How many of the allowed frames may be new ones when so many were sent again.
+    ///
+    /// At least one, if anything is allowed: a member that is always a rotation late asks for everything
+    /// again, always of the node it passes the token to, and that one has to get a word in.
+    pub(super) fn fresh(allowance: u32, resent: u32) -> u32 {
+        allowance.saturating_sub(resent).max(allowance.min(1))
+    }
+
     /// Replaces this node's share of the token's counters.
     pub(super) fn settle(&mut self, token: &mut Token, sent: u32, backlog: u32) {
         token.fcc = token.fcc.saturating_sub(self.sent).saturating_add(sent);
@@ -64,6 +72,15 @@ mod tests {
     fn token(fcc: u32, backlog: u32) -> Token {
         let ring = RingId { seq: RingSeq(4), rep: NodeId::new(1).unwrap(), nonce: 0 };
         Token { fcc, backlog, ..Token::first(ring) }
+    }
+
+    #[test]
+    fn a_node_that_resends_all_it_may_still_sends_something_new() {
+        // Found by the simulator, swarm seed 994: a node after a slow one sent nothing new for seconds.
+        assert_eq!(Flow::fresh(17, 0), 17);
+        assert_eq!(Flow::fresh(17, 5), 12);
+        assert_eq!(Flow::fresh(17, 17), 1);
+        assert_eq!(Flow::fresh(0, 0), 0, "nothing when the sort queues are full");
     }
 
     #[test]

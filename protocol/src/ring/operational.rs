@@ -84,8 +84,9 @@ impl Operational {
             Limits { window_size: common.settings.window_size, max_messages: common.settings.max_messages };
         let backlog = backlog(common);
         let allowance = self.flow.allowance(token, common.installed.stable, backlog, limits);
+        let fresh = Flow::fresh(allowance, resent);
         let mut sent = 0;
-        while resent + sent < allowance && number_next(common, token) {
+        while sent < fresh && number_next(common, token) {
             sent += 1;
         }
         self.flow.settle(token, resent + sent, self::backlog(common));
