@@ -223,7 +223,7 @@ pub struct History {
     /// All faults are over, everybody is in one ring, and nothing is on its way any more.
     pub settled: bool,
     processes: BTreeMap<Process, ClientId>,
-    matched: BTreeMap<(ClientId, ClientId), usize>,
+    matched: BTreeMap<(ClientId, ClientId), Option<usize>>,
     trace: Trace,
     step: u64,
     now: Instant,
@@ -314,6 +314,14 @@ impl History {
     /// A client did something or was told something.
     pub fn saw(&mut self, id: ClientId, what: What) {
         self.trace_what(id, &what);
+        if let What::View { joined, left, .. } = &what {
+            for (process, _) in left {
+                self.processes.get(process).map(|sender| self.matched.remove(&(id, *sender)));
+            }
+            for (process, _) in joined.iter().filter(|(_, reason)| *reason == Reason::Join) {
+                self.processes.get(process).map(|sender| self.matched.insert((id, *sender), Some(0)));
+            }
+        }
         let (at, step) = (self.now, self.step);
         self.client(id).seen.push(Seen { at, step, what });
     }
@@ -343,7 +351,8 @@ impl History {
     }
 
     /// Which message of that sender has these octets. Long ones name themselves. Of short ones, many
-    /// are alike: the first that fits after the last one this receiver had, or else before it.
+    /// are alike: the first that fits after the last one this receiver had, or else before it; for a
+    /// receiver that was away, or is new, the latest.
     fn identify(&mut self, receiver: ClientId, from: Process, payload: &[u8]) -> Option<MessageId> {
         let sender = self.clients.get(self.processes.get(&from)?)?;
         if sender.group != self.clients.get(&receiver)?.group {
@@ -354,9 +363,12 @@ impl History {
         let index = if payload.len() >= NAMED_BYTES_MIN {
             usize::try_from(payload::number(payload)?).ok().filter(|index| fits(index))?
         } else {
-            (*next..sender.sent.len()).find(fits).or_else(|| (0..*next).rev().find(fits))?
+            match *next {
+                Some(next) => (next..sender.sent.len()).find(fits).or_else(|| (0..next).rev().find(fits))?,
+                None => (0..sender.sent.len()).rev().find(fits)?,
+            }
         };
-        *next = (*next).max(index + 1);
+        *next = (*next).max(Some(index + 1));
         Some(MessageId { client: sender.id, number: index as u64 })
     }
 

@@ -25,50 +25,67 @@ impl<M: Machine> World<M> {
     /// clients are in their groups. How long it took.
     pub fn try_until_operational(&mut self) -> Result<Duration, Failed> {
         let start = self.now();
-        let end = start + self.options.timing.settle_max();
-        while let Some(problem) = self.not_operational() {
-            if self.now() >= end {
-                let waited = self.now().since(start);
-                return Err(Failed(format!("liveness: not operational after {waited:?}: {problem}")));
-            }
-            self.run_for(STEP);
-        }
+        self.wait_until("not operational", Self::not_in_rings, |_| 0)?;
+        // A join waits behind whatever else is on its way.
+        self.wait_until("not operational", Self::not_operational, Self::progress)?;
         Ok(self.now().since(start))
     }
 
     /// Runs until nothing is waiting to be sent and every message is delivered to all that should have it.
     pub fn try_until_delivered(&mut self) -> Result<(), Failed> {
-        let mut end = self.now() + self.options.timing.settle_max();
-        let mut progress = 0;
-        while let Some(problem) = self.not_delivered() {
-            let delivered: usize = self.history.clients.values().map(|client| client.seen.len()).sum();
-            if delivered > progress {
-                // Large backlogs take their time, as long as something moves.
-                progress = delivered;
-                end = self.now() + self.options.timing.settle_max();
+        self.wait_until("not everything is delivered", Self::not_delivered, Self::progress)
+    }
+
+    /// Runs until there is no problem. The bound starts anew with all progress: large backlogs take their
+    /// time.
+    fn wait_until(
+        &mut self,
+        what: &str,
+        problem: impl Fn(&Self) -> Option<String>,
+        progress: impl Fn(&Self) -> usize,
+    ) -> Result<(), Failed> {
+        let mut seen = progress(self);
+        let mut start = self.now();
+        while let Some(problem) = problem(self) {
+            if progress(self) != seen {
+                (seen, start) = (progress(self), self.now());
             }
-            if self.now() >= end {
-                return Err(Failed(format!("liveness: not everything is delivered: {problem}")));
+            let waited = self.now().since(start);
+            if waited >= self.options.timing.settle_max() {
+                return Err(Failed(format!("{what} after {waited:?}: {problem}")));
             }
             self.run_for(STEP);
         }
         Ok(())
     }
 
+    /// A number that changes when something is delivered.
+    fn progress(&self) -> usize {
+        self.history.clients.values().map(|client| client.seen.len()).sum()
+    }
+
     /// Lets the cluster come to rest: no sending, one ring, everything delivered. After that the history
     /// counts as settled.
     pub fn try_finish(&mut self) -> Result<(), Failed> {
         self.quiet();
-        self.try_until_operational()?;
-        self.try_until_delivered()?;
+        // Clients are told of a ring when it is there: a token that was lost just now shows later.
+        self.run_for(self.options.timing.token_timeout * 2);
+        // The ring may still change once for what happened just before.
+        for _ in 0..RINGS_TO_REST {
+            self.try_until_operational()?;
+            self.try_until_delivered()?;
+            if self.not_operational().is_none() {
+                break;
+            }
+        }
         let rings = self.rings();
         // What might still be on its way, and rings that do not last.
         self.run_for(self.options.timing.settle_max() / 2);
         if let Some(problem) = self.not_operational().or_else(|| self.not_delivered()) {
-            return Err(Failed(format!("liveness: did not stay at rest: {problem}")));
+            return Err(Failed(format!("did not stay at rest: {problem}")));
         }
         if rings != self.rings() {
-            return Err(Failed(format!("liveness: the ring changed at rest: {rings:?}, {:?}", self.rings())));
+            return Err(Failed(format!("the ring changed at rest: {rings:?}, {:?}", self.rings())));
         }
         self.history.settled = true;
         Ok(())
@@ -102,8 +119,8 @@ impl<M: Machine> World<M> {
         components
     }
 
-    /// Why the cluster is not at work as it should; `None` if it is.
-    pub fn not_operational(&self) -> Option<String> {
+    /// Why connected nodes are not in one ring; `None` if they are.
+    pub fn not_in_rings(&self) -> Option<String> {
         let rings = self.rings();
         for component in self.components() {
             let members: Vec<u32> =
@@ -121,14 +138,25 @@ impl<M: Machine> World<M> {
                 if *name.get_or_insert(*ring) != *ring {
                     return Some(format!("{who} is in ring {ring}, others are in another"));
                 }
-                if node.flow != FlowControl::Open && self.clients().all(|client| client.backlog() == 0) {
-                    return Some(format!("{who} lets no client send"));
-                }
-                let clients = self.clients().filter(|client| client.node == index);
-                let waits = |state| matches!(state, State::New | State::Joining | State::Accepted);
-                if let Some(client) = clients.into_iter().find(|client| waits(client.state)) {
-                    return Some(format!("c{} at {who} is still {:?}", client.id.0, client.state));
-                }
+            }
+        }
+        None
+    }
+
+    /// Why the cluster is not at work as it should; `None` if it is.
+    pub fn not_operational(&self) -> Option<String> {
+        if let Some(problem) = self.not_in_rings() {
+            return Some(problem);
+        }
+        for (index, node) in self.nodes().iter().enumerate().filter(|(_, node)| node.is_up()) {
+            let who = &node.identity.name;
+            if node.flow != FlowControl::Open && self.clients().all(|client| client.backlog() == 0) {
+                return Some(format!("{who} lets no client send"));
+            }
+            let waits = |state| matches!(state, State::New | State::Joining | State::Accepted);
+            let mut clients = self.clients().filter(|client| client.node == index);
+            if let Some(client) = clients.find(|client| waits(client.state)) {
+                return Some(format!("c{} at {who} is still {:?}", client.id.0, client.state));
             }
         }
         None
@@ -183,5 +211,7 @@ impl<M: Machine> World<M> {
     }
 }
 
+/// How many rings the cluster may need until it stays.
+const RINGS_TO_REST: usize = 3;
 /// How often the cluster is looked at.
 const STEP: Duration = Duration::from_millis(10);

@@ -153,10 +153,12 @@ impl Network {
         self.cuts.remove(&(from, to));
     }
 
-    /// No cut any more, and all paths as `base`.
+    /// No cut any more, and all paths as `base`. What was sent before may still be long on its way, but
+    /// nothing waits behind it.
     pub fn heal(&mut self, base: Quality) {
         self.cuts.clear();
         self.paths.clear();
+        self.last_arrival.clear();
         self.base = base;
     }
 

@@ -250,6 +250,7 @@ impl<M: Machine> World<M> {
             let ((at, _), event) = next.remove_entry();
             self.count(at);
             self.now = at;
+            self.history.begin_step(at);
             self.handle(event);
         }
         self.now = self.now.max(end);
@@ -358,13 +359,16 @@ impl<M: Machine> World<M> {
 
     /// Ends a client's process; its node notices a little later.
     pub fn kill_client(&mut self, id: ClientId) {
+        self.history.begin_step(self.now);
         self.end_client(id, Fate::Died);
     }
 
-    /// Hands a copy of some earlier datagram to the node it was for, or to any other.
+    /// Hands a copy of some earlier datagram to the node it was for, or to any other. Without a key, what
+    /// it was for is anybody's guess, so there it goes where it was meant to go.
     pub fn replay(&mut self) {
         let Some(captured) = self.network.pick_captured() else { return };
-        let elsewhere = self.rng.chance(200);
+        let sealed = !matches!(self.options.protection, Protection::Cleartext);
+        let elsewhere = sealed && self.rng.chance(200);
         let to = if elsewhere { self.rng.index(self.nodes.len()) } else { captured.to };
         let source = self.nodes[captured.from].identity.address;
         self.schedule(self.now, Event::Arrive { to, packet: Packet { source, datagram: captured.datagram } });
@@ -433,7 +437,6 @@ impl<M: Machine> World<M> {
     fn stored(&mut self, index: usize) {
         // A disk goes on writing while its host's process is paused.
         if let Some(seq) = self.nodes[index].disk.complete() {
-            self.history.begin_step(self.now);
             self.history.stored(index, seq);
             self.nodes[index].done.push_back(services::executive::Done::Stored(seq));
             self.wants_turn(index);
@@ -455,7 +458,6 @@ impl<M: Machine> World<M> {
             client.workload = self.options.workload.clone();
         }
         self.clients.insert(id, client);
-        self.history.begin_step(self.now);
         self.history.connected(id, index, pid, group, watcher);
         self.log(index, || format!("c{} connects for group {group}", id.0));
         self.nodes[index].inputs.push_back(ClientInput::Joined(id));
@@ -471,7 +473,6 @@ impl<M: Machine> World<M> {
         }
         client.state = crate::client::State::Gone;
         let index = client.node;
-        self.history.begin_step(self.now);
         self.history.disconnected(id, fate);
         self.log(index, || format!("c{} disconnects: {fate:?}", id.0));
         // What it had asked and nobody had read is gone with its ring.
@@ -488,7 +489,6 @@ impl<M: Machine> World<M> {
         if node.machine.is_none() {
             return;
         }
-        self.history.begin_step(self.now);
         let mut asked = false;
         while let Some(next) = client.poll_request(node.flow, &mut self.history) {
             node.inputs.push_back(ClientInput::Request(id, next.request, next.message));

@@ -160,7 +160,7 @@ impl<M: Machine> World<M> {
         if let Err(Failed(story)) = self.try_finish() {
             // A property that is violated usually explains why it did not come to rest.
             self.check_invariants();
-            panic!("{story}");
+            panic!("liveness: {story}");
         }
         self.check_invariants();
     }
@@ -172,7 +172,7 @@ impl<M: Machine> World<M> {
             Ok(took) => took,
             Err(Failed(story)) => {
                 self.check_invariants();
-                panic!("{story}");
+                panic!("liveness: {story}");
             }
         }
     }
@@ -182,7 +182,7 @@ impl<M: Machine> World<M> {
     pub fn run_until_delivered(&mut self) {
         if let Err(Failed(story)) = self.try_until_delivered() {
             self.check_invariants();
-            panic!("{story}");
+            panic!("liveness: {story}");
         }
     }
 

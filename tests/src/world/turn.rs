@@ -33,7 +33,6 @@ impl<M: Machine> World<M> {
         let Some(mut machine) = node.machine.take() else { return };
         let now = node.clock.local(self.now).max(node.latest);
         node.latest = now;
-        self.history.begin_step(self.now);
         let name = self.verbose.then(|| self.nodes[index].identity.name.clone());
         let _span = name.map(|name| tracing::info_span!("node", %name, now = %self.now).entered());
         let mut cost = TURN_COST;
@@ -147,6 +146,7 @@ impl<M: Machine> World<M> {
                         }
                     }
                     if let Some(number) = message {
+                        self.log(index, || format!("c{} hands in #{number}", id.0));
                         self.history.submitted(id, number);
                     }
                     machine.handle_request(now, id, request);
