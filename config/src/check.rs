@@ -67,7 +67,7 @@ pub(crate) fn check(
     }
     let ring = ring(&timers, &window, &links);
     Some(Config {
-        executive: ExecutiveSettings { ring, links },
+        executive: ExecutiveSettings { ring, links, address: cluster.local.address },
         cluster,
         ipc: ipc?,
         logging,

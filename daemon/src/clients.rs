@@ -34,7 +34,7 @@ impl Clients {
     /// If a name is taken, by a corosync that runs already, or a socket cannot be made.
     pub(crate) fn bind(settings: &IpcSettings) -> Result<Self, BindError> {
         let server = Server::bind(ServerSettings {
-            services: vec![Service::Cpg],
+            services: vec![Service::Cfg, Service::Cpg],
             instance: settings.instance.clone(),
             transport: match settings.transport {
                 IpcTransport::SharedMemory => Transport::SharedMemory,

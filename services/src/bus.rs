@@ -4,7 +4,10 @@
 //! until their node is synchronised, and keeps what was not ordered across configurations, as the ring
 //! does. Which node sends next is the test's choice.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::Ipv4Addr,
+};
 
 use bytes::Bytes;
 use ipc::message::{
@@ -17,6 +20,7 @@ use protocol::{
 };
 
 use crate::{
+    cfg::Cfg,
     executive::{ClientChange, Effect},
     service::{OrderedMessage, Outbox, Services},
 };
@@ -80,7 +84,7 @@ impl Bus {
         self.nodes.insert(
             node,
             Node {
-                services: Services::new(id, self.boots),
+                services: Services::new(id, self.boots, Cfg::new(id, Ipv4Addr::LOCALHOST.into(), [], 0)),
                 member: Member { node: id, boot: BootId(self.boots) },
                 ring: None,
                 members: Vec::new(),
@@ -181,6 +185,7 @@ impl Bus {
         self.ask(client, request);
         match self.program(client).replies.pop_front().expect("it is answered at once") {
             Reply::Cpg(reply) => reply,
+            Reply::Cfg(reply) => panic!("another service's answer: {reply:?}"),
             Reply::Refused(error) => panic!("refused: {error}"),
         }
     }

@@ -13,7 +13,7 @@ use std::{
 pub use ipc::message::ClientId;
 use ipc::message::{CsError, Event, Reply, Request, Service};
 use protocol::{
-    Instant, NodeId, RingSeq,
+    Instant, Member, NodeId, RingSeq,
     links::{DatagramError, LinkEvent, LinkSettings, Links, TransmitBatch},
     ring::{Boot, Class, Configuration, Delivery, Output, PeerChange, Ring, RingSettings},
     seal::OpenError,
@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 pub use crate::service::Dropped as DroppedMessages;
 use crate::{
     admission::{Admission, Overflow, Queue},
+    cfg::Cfg,
     service::{OrderedMessage, Outbox, Services, has_reply, needs_ring},
     throttle::Throttle,
 };
@@ -35,6 +36,8 @@ pub struct ExecutiveSettings {
     pub ring: RingSettings,
     /// The links'.
     pub links: LinkSettings,
+    /// Where the others reach this node, for programs that ask. Of the peers, `links` knows it.
+    pub address: SocketAddr,
 }
 
 /// A datagram as it came from the network. It is opened in place.
@@ -203,13 +206,15 @@ impl Executive {
     /// either is cut off.
     pub fn new(settings: ExecutiveSettings, boot: Boot, now: Instant) -> Self {
         let node = settings.ring.node;
+        let peers = settings.links.peers.iter().map(|peer| (peer.node, peer.address.ip()));
+        let cfg = Cfg::new(node, settings.address.ip(), peers, settings.links.frame_bytes_max());
         let mut executive = Self {
             node,
             nodes_configured: settings.links.peers.len() + 1,
             links: Links::new(settings.links, boot.id, boot.seed, now),
             admission: Admission::new(&settings.ring),
             ring: Ring::new(settings.ring, boot, now),
-            services: Services::new(node, boot.seed),
+            services: Services::new(node, boot.seed, cfg),
             out: Outbox::default(),
             transmit_announced: false,
             clients_released: false,
@@ -406,11 +411,16 @@ impl Executive {
     /// The links have logged it already.
     fn on_link_event(&mut self, now: Instant, event: LinkEvent) {
         match event {
-            LinkEvent::PeerUp(member) => self.ring.handle_peer(now, member, PeerChange::Up),
-            LinkEvent::PeerDown(member) => self.ring.handle_peer(now, member, PeerChange::Down),
+            LinkEvent::PeerUp(member) => self.on_peer(now, member, PeerChange::Up),
+            LinkEvent::PeerDown(member) => self.on_peer(now, member, PeerChange::Down),
             LinkEvent::DuplicateNode { .. } => {}
             LinkEvent::Refused { .. } => self.out.effects.push_back(Effect::Refused),
         }
+    }
+
+    fn on_peer(&mut self, now: Instant, member: Member, change: PeerChange) {
+        self.services.handle_peer(member.node, change);
+        self.ring.handle_peer(now, member, change);
     }
 
     /// Gives the ring what the services and waiting clients have for it. `true`: something moved.

@@ -9,6 +9,7 @@
 mod admission;
 #[cfg(test)]
 mod bus;
+mod cfg;
 mod cpg;
 pub mod executive;
 mod service;

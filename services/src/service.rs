@@ -10,11 +10,12 @@ use bytes::Bytes;
 use ipc::message::{ClientId, Reply, Request, Service};
 use protocol::{
     NodeId, RingId,
-    ring::{Class, Configuration, Delivery, Guarantee},
+    ring::{Class, Configuration, Delivery, Guarantee, PeerChange},
 };
 use tracing::{info, trace};
 
 use crate::{
+    cfg::Cfg,
     cpg::{self, Cpg},
     executive::{ClientChange, DisconnectCause, Effect},
     sync::{Barrier, Step},
@@ -105,14 +106,15 @@ pub struct Dropped {
 #[derive(Debug)]
 pub(crate) struct Services {
     barrier: Barrier,
+    cfg: Cfg,
     cpg: Cpg,
     dropped: Dropped,
 }
 
 impl Services {
     /// Services of a node that is in no configuration yet. `seed` makes iteration handles hard to guess.
-    pub(crate) fn new(node: NodeId, seed: u64) -> Self {
-        Self { barrier: Barrier::new(), cpg: Cpg::new(node, seed), dropped: Dropped::default() }
+    pub(crate) fn new(node: NodeId, seed: u64, cfg: Cfg) -> Self {
+        Self { barrier: Barrier::new(), cfg, cpg: Cpg::new(node, seed), dropped: Dropped::default() }
     }
 
     /// Whether the current configuration's barrier has completed and no other configuration is on its
@@ -174,14 +176,24 @@ impl Services {
     /// A client has come or gone.
     pub(crate) fn handle_client(&mut self, client: ClientId, change: ClientChange, out: &mut Outbox) {
         match change {
+            ClientChange::Joined(Service::Cfg) => self.cfg.connect(client),
             ClientChange::Joined(Service::Cpg) => self.cpg.connect(client),
-            ClientChange::Gone => self.cpg.disconnect(client, out),
+            ClientChange::Gone => {
+                self.cfg.disconnect(client);
+                self.cpg.disconnect(client, out);
+            }
         }
+    }
+
+    /// A peer began or ceased to answer on its link.
+    pub(crate) fn handle_peer(&mut self, node: NodeId, change: PeerChange) {
+        self.cfg.handle_peer(node, change);
     }
 
     /// A client asks.
     pub(crate) fn handle_request(&mut self, client: ClientId, request: Request, out: &mut Outbox) {
         match request {
+            Request::Cfg(request) => self.cfg.handle_request(client, request, out),
             Request::Cpg(request) => self.cpg.handle_request(client, request, out),
             Request::Unknown => out.reply(client, Reply::Refused(ipc::message::CsError::InvalidParam)),
         }
@@ -189,12 +201,14 @@ impl Services {
 
     /// The node is about to leave: all clients are cut off and their processes announced as ended.
     pub(crate) fn shut_down(&mut self, out: &mut Outbox) {
+        self.cfg.shut_down(out);
         self.cpg.shut_down(out);
     }
 
     fn on_sync_message(&mut self, delivery: &Delivery, out: &mut Outbox) {
         match self.barrier.handle_message(delivery.sender, &delivery.message) {
-            Step::Nothing => {}
+            // cfg has nothing to exchange.
+            Step::Nothing | Step::Part { service: Service::Cfg, .. } => {}
             Step::Part { service: Service::Cpg, data } => self.cpg.stage(delivery.sender, &data),
             Step::Completed(completion) => {
                 info!(
@@ -203,7 +217,7 @@ impl Services {
                     members = completion.members.len(),
                     "synchronised"
                 );
-                // The order of activation is fixed; today there is one service.
+                // The order of activation is fixed; today only cpg takes part.
                 self.cpg.activate(&completion, out);
             }
         }
@@ -214,7 +228,7 @@ impl Services {
 pub(crate) fn needs_ring(request: &Request) -> bool {
     match request {
         Request::Cpg(request) => cpg::needs_ring(request),
-        Request::Unknown => false,
+        Request::Cfg(_) | Request::Unknown => false,
     }
 }
 

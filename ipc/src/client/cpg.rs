@@ -221,6 +221,7 @@ impl Client {
                 message::Reply::Cpg(Reply::Leave(error @ (CsError::TryAgain | CsError::Busy))) => error,
                 message::Reply::Cpg(Reply::PartialMulticast(CsError::TryAgain)) => CsError::TryAgain,
                 message::Reply::Cpg(reply) => return Ok(reply),
+                message::Reply::Cfg(_) => CsError::Library,
             };
             if !matches!(error, CsError::TryAgain | CsError::Busy) {
                 return Err(ClientError::Service(error));

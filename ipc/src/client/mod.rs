@@ -1,8 +1,10 @@
 //! The client's side, for our own tools and tests: blocking, without a thread of its own.
 //!
-//! [`cpg::Client`] is what programs use. It waits where corosync's libraries make their callers
-//! repeat: while the cluster changes its membership, and while queues are full.
+//! [`cpg::Client`] is what programs use, [`cfg::Client`] what tools ask for addresses. They wait where
+//! corosync's libraries make their callers repeat: while the cluster changes its membership, and while
+//! queues are full.
 
+pub mod cfg;
 pub mod cpg;
 
 use std::{

@@ -4,6 +4,7 @@
 //! client's side are total; what they cannot make sense of is a [`MessageError`]. Layouts are those
 //! of corosync 3.1 on 64-bit Linux.
 
+pub mod cfg;
 pub mod cpg;
 pub mod error;
 mod layout;
@@ -82,6 +83,8 @@ pub enum MessageError {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Service {
+    /// The nodes' addresses and links, and commands to the daemons.
+    Cfg = 1,
     /// Closed process groups.
     Cpg = 2,
 }
@@ -90,6 +93,7 @@ impl Service {
     /// The name of its socket and of its files.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Cfg => "cfg",
             Self::Cpg => "cpg",
         }
     }
@@ -104,6 +108,8 @@ impl std::fmt::Display for Service {
 /// What a client asks, decoded once.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
+    /// To the cfg service.
+    Cfg(cfg::Request),
     /// To the cpg service.
     Cpg(cpg::Request),
     /// An id that the service does not have. It is answered with a bare header, id 0 and
@@ -129,6 +135,7 @@ impl Incoming {
     pub fn decode(service: Service, message: Bytes) -> Result<Self, MessageError> {
         let message = trim(message, REQUEST_HEADER_BYTES)?;
         match service {
+            Service::Cfg => cfg::decode(&message),
             Service::Cpg => cpg::decode(&message),
         }
     }
@@ -159,6 +166,8 @@ fn trim(mut message: Bytes, header_bytes: usize) -> Result<Bytes, MessageError> 
 /// The one answer to a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reply {
+    /// From the cfg service.
+    Cfg(cfg::Reply),
     /// From the cpg service.
     Cpg(cpg::Reply),
     /// A bare header with id 0: an unknown request, or one that has to be repeated later.
@@ -166,7 +175,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Reads the answer to `request`.
+    /// Reads the cpg service's answer to `request`.
     ///
     /// # Errors
     /// The octets are no answer to it.
@@ -180,11 +189,26 @@ impl Reply {
             _ => reply.map(Self::Cpg),
         }
     }
+
+    /// Reads the cfg service's answer to `request`.
+    ///
+    /// # Errors
+    /// The octets are no answer to it.
+    pub fn decode_cfg(request: &cfg::Request, message: Bytes) -> Result<Self, MessageError> {
+        let message = trim(message, RESPONSE_HEADER_BYTES)?;
+        // The one answer of the service's own that has id 0 as well is far longer.
+        let refusal = i32_at(&message, 0) == Some(0) && message.len() == RESPONSE_HEADER_BYTES;
+        match i32_at(&message, 16).and_then(CsError::from_number) {
+            Some(error) if refusal => Ok(Self::Refused(error)),
+            _ => cfg::Reply::decode(request, &message).map(Self::Cfg),
+        }
+    }
 }
 
 impl Encode for Reply {
     fn encoded_bytes(&self) -> usize {
         match self {
+            Self::Cfg(reply) => reply.encoded_bytes(),
             Self::Cpg(reply) => reply.encoded_bytes(),
             Self::Refused(_) => RESPONSE_HEADER_BYTES,
         }
@@ -192,6 +216,7 @@ impl Encode for Reply {
 
     fn encode(&self, sink: &mut impl Sink) {
         match self {
+            Self::Cfg(reply) => reply.encode(sink),
             Self::Cpg(reply) => reply.encode(sink),
             Self::Refused(error) => bare(0, *error).put(sink),
         }
@@ -218,6 +243,8 @@ impl Event {
     pub fn decode(service: Service, message: Bytes) -> Result<Self, MessageError> {
         let message = trim(message, RESPONSE_HEADER_BYTES)?;
         match service {
+            // It has none yet.
+            Service::Cfg => Err(MessageError::UnknownId { id: i32_at(&message, 0).unwrap_or(-1) }),
             Service::Cpg => cpg::Event::decode(&message).map(Self::Cpg),
         }
     }

@@ -64,7 +64,7 @@ impl Pretend {
             Input::Request { client, request: message::Request::Cpg(request) } => {
                 self.request(client, request);
             }
-            Input::Request { client, request: message::Request::Unknown } => {
+            Input::Request { client, request: message::Request::Cfg(_) | message::Request::Unknown } => {
                 self.server.reply(client, &message::Reply::Refused(CsError::InvalidParam));
             }
             Input::Gone { client, .. } => self.leave(client, Reason::ProcDown),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ipc::message::cpg;
+use ipc::message::{cfg, cpg};
 use protocol::{
     BootId,
     links::{PeerSettings, Recipients},
@@ -54,7 +54,7 @@ fn settings(node: u32, nodes: u32) -> ExecutiveSettings {
         send_queue_bytes_max: 4 << 20,
         peers: links.peers.len(),
     };
-    ExecutiveSettings { ring, links }
+    ExecutiveSettings { ring, links, address: address(node) }
 }
 
 impl Net {
@@ -345,4 +345,28 @@ fn what_is_no_datagram_is_dropped_and_disturbs_nobody() {
     }
     assert!(net.take(1).is_empty());
     assert!(net.nodes[&1].executive.is_synchronised());
+}
+
+#[test]
+fn a_cfg_client_is_told_of_the_links_as_they_are() {
+    let mut net = Net::new(3);
+    net.run_for(Duration::from_secs(1));
+    net.with(1, |executive, now| {
+        executive.handle_client(now, ClientId(5), ClientChange::Joined(Service::Cfg));
+    });
+    net.take(1);
+    let status = |net: &mut Net| {
+        net.with(1, |executive, now| {
+            executive.handle_request(now, ClientId(5), Request::Cfg(cfg::Request::RingStatusGet));
+        });
+        match replies(&net.take(1)).as_slice() {
+            [Reply::Cfg(cfg::Reply::RingStatusGet(links))] => links.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let links = |status: &str| vec![cfg::Interface { name: "0 10.0.0.1".into(), status: status.into() }];
+    assert_eq!(status(&mut net), links("n33"));
+    net.nodes.remove(&3);
+    net.run_for(Duration::from_secs(5));
+    assert_eq!(status(&mut net), links("n31"));
 }

@@ -92,7 +92,7 @@ pub fn settings(options: &Options, nodes: &[&Identity], index: usize) -> Executi
         send_queue_bytes_max: 4 << 20,
         peers: links.peers.len(),
     };
-    ExecutiveSettings { ring, links }
+    ExecutiveSettings { ring, links, address: own.address }
 }
 
 fn protection(protection: &Protection, key: u8) -> Protection {
