@@ -1,27 +1,32 @@
 //! `corosync-cpgtool`: which process groups there are, and who is in them.
 //!
 //! Options and output are those of corosync's tool. Its table shows the node's address in
-//! parentheses behind its number; that column is left out here as long as the daemon has no cfg
-//! service to ask for it.
+//! parentheses behind its number; a daemon without the cfg service cannot be asked for it, and then
+//! that column is left out.
 
 #![forbid(unsafe_code)]
 
 mod listing;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
+    net::IpAddr,
     process::ExitCode,
 };
 
 use clap::Parser;
 use ipc::{
-    client::cpg::{Client, ClientError},
+    client::{
+        cfg,
+        cpg::{Client, ClientError},
+    },
     message::{
         CsError,
         cpg::{Address, GroupName, IterationKind},
     },
 };
-use listing::{Names, Style};
+use listing::{Addresses, Names, Style};
 use rustix::io::Errno;
 
 /// Shows the process groups of the cluster and their members.
@@ -92,14 +97,17 @@ fn main() -> ExitCode {
 
 fn show(options: &Options) -> Result<(), ToolError> {
     let kind = if options.names { IterationKind::NameOnly } else { IterationKind::All };
-    let entries = list(options.instance.as_deref(), kind)?;
+    let instance = options.instance.as_deref();
+    let entries = list(instance, kind)?;
     let names = if options.no_escape { Names::Raw } else { Names::Escaped };
     let mut out = io::BufWriter::new(io::stdout().lock());
     if options.names {
         let groups: Vec<GroupName> = entries.into_iter().map(|(group, _)| group).collect();
         listing::group_names(&mut out, &groups, options.style(), names)?;
     } else {
-        listing::members(&mut out, &entries, options.style(), names)?;
+        let style = options.style();
+        let addresses = if style == Style::Table { addresses(instance, &entries) } else { None };
+        listing::members(&mut out, &entries, addresses.as_ref(), style, names)?;
     }
     Ok(out.flush()?)
 }
@@ -108,6 +116,18 @@ fn show(options: &Options) -> Result<(), ToolError> {
 fn list(instance: Option<&str>, kind: IterationKind) -> Result<Vec<(GroupName, Address)>, ToolError> {
     let mut client = Client::connect(instance).map_err(|cause| ToolError::Connect { cause })?;
     client.iterate(kind, None).map_err(|cause| ToolError::Iterate { cause })
+}
+
+/// Where the members' nodes are reached; nothing where the daemon does not tell.
+fn addresses(instance: Option<&str>, entries: &[(GroupName, Address)]) -> Option<Addresses> {
+    let mut client = cfg::Client::connect(instance).ok()?;
+    let mut addresses: Addresses = BTreeMap::new();
+    for (_, member) in entries {
+        // A node that the configuration does not name has none, and that is what is printed.
+        let ask = || -> Vec<IpAddr> { client.node_addresses(member.nodeid).unwrap_or_default() };
+        addresses.entry(member.nodeid).or_insert_with(ask);
+    }
+    Some(addresses)
 }
 
 /// The number by which corosync's libraries report this.

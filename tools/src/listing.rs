@@ -1,9 +1,16 @@
 //! How `corosync-cpgtool` prints groups and their members.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    net::IpAddr,
+};
 
 use ipc::message::cpg::{Address, GroupName};
 use serde_json::{Value, json};
+
+/// The addresses of each node that is listed.
+pub(crate) type Addresses = BTreeMap<u32, Vec<IpAddr>>;
 
 /// What is printed between the fields.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,15 +32,17 @@ pub(crate) enum Names {
     Raw,
 }
 
-/// Prints each member; the members of a group follow each other.
+/// Prints each member; the members of a group follow each other. Addresses have a place in the table
+/// only.
 pub(crate) fn members(
     out: &mut dyn Write,
     entries: &[(GroupName, Address)],
+    addresses: Option<&Addresses>,
     style: Style,
     names: Names,
 ) -> io::Result<()> {
     match style {
-        Style::Table => table(out, entries, names),
+        Style::Table => table(out, entries, addresses, names),
         Style::Delimited(delimiter) => {
             writeln!(out, "GRP_NAME{delimiter}PID{delimiter}NODEID")?;
             for (group, member) in entries {
@@ -77,9 +86,13 @@ pub(crate) fn group_names(
     Ok(())
 }
 
-/// A group's name above its members. The column of addresses stays empty: they come from the cfg
-/// service.
-fn table(out: &mut dyn Write, entries: &[(GroupName, Address)], names: Names) -> io::Result<()> {
+/// A group's name above its members.
+fn table(
+    out: &mut dyn Write,
+    entries: &[(GroupName, Address)],
+    addresses: Option<&Addresses>,
+    names: Names,
+) -> io::Result<()> {
     writeln!(out, "Group Name\t{:>10}\t{:>10}", "PID", "Node ID")?;
     let mut current = None;
     for (group, member) in entries {
@@ -88,7 +101,13 @@ fn table(out: &mut dyn Write, entries: &[(GroupName, Address)], names: Names) ->
             writeln!(out)?;
             current = Some(group);
         }
-        writeln!(out, "\t\t{:>10}\t{:>10}", member.pid, member.nodeid)?;
+        write!(out, "\t\t{:>10}\t{:>10}", member.pid, member.nodeid)?;
+        if let Some(addresses) = addresses {
+            let node = addresses.get(&member.nodeid).map(Vec::as_slice).unwrap_or_default();
+            let node: Vec<String> = node.iter().map(IpAddr::to_string).collect();
+            write!(out, " ({})", node.join(" "))?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }
@@ -134,7 +153,7 @@ mod tests {
 
     fn printed(style: Style, names: Names) -> Vec<u8> {
         let mut out = Vec::new();
-        members(&mut out, &entries(), style, names).expect("a vector takes everything");
+        members(&mut out, &entries(), None, style, names).expect("a vector takes everything");
         out
     }
 
@@ -150,6 +169,19 @@ mod tests {
         let wanted = "Group Name\t       PID\t   Node ID\ngrp\n\t\t      9000\t         1\n\t\t        77\t         2\n\
                       a b\\x00\\xFF\\\n\t\t4000000000\t4000000000\n";
         assert_eq!(String::from_utf8(printed(Style::Table, Names::Escaped)).as_deref(), Ok(wanted));
+    }
+
+    #[test]
+    fn addresses_stand_in_parentheses_behind_the_node_and_may_be_missing() {
+        let ip = |text: &str| text.parse().expect("an address");
+        let addresses =
+            Addresses::from([(1, vec![ip("10.0.0.1")]), (2, vec![ip("10.0.0.2"), ip("fd00::2")])]);
+        let mut out = Vec::new();
+        members(&mut out, &entries(), Some(&addresses), Style::Table, Names::Escaped).expect("as above");
+        let wanted = "Group Name\t       PID\t   Node ID\ngrp\n\t\t      9000\t         1 (10.0.0.1)\n\
+                      \t\t        77\t         2 (10.0.0.2 fd00::2)\na b\\x00\\xFF\\\n\
+                      \t\t4000000000\t4000000000 ()\n";
+        assert_eq!(String::from_utf8(out).as_deref(), Ok(wanted));
     }
 
     #[test]

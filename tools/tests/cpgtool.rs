@@ -8,14 +8,14 @@ use std::{
 
 use ipc::{
     message::{
-        CsError, Reply, Request, Service,
+        CsError, Reply, Request, Service, cfg,
         cpg::{self, Address, GroupName, IterationKind, Reason},
     },
     server::{AccessRules, Input, Limits, Server, ServerSettings, Transport},
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// A daemon's server whose cpg service has two groups.
+/// A daemon's server whose cpg service has two groups, and whose cfg service knows one of their nodes.
 struct Daemon {
     server: Server,
     instance: String,
@@ -24,10 +24,10 @@ struct Daemon {
 
 impl Daemon {
     /// `accepting`: whether its node is part of a ring.
-    fn new(name: &str, accepting: bool) -> Self {
+    fn new(name: &str, accepting: bool, services: &[Service]) -> Self {
         let instance = format!("cpgtool_{name}_{}", std::process::id());
         let mut server = Server::bind(ServerSettings {
-            services: vec![Service::Cpg],
+            services: services.to_vec(),
             instance: Some(instance.clone()),
             transport: Transport::SharedMemory,
             rules: AccessRules::default(),
@@ -65,8 +65,21 @@ impl Daemon {
     }
 
     fn answer(&mut self, input: Input) {
-        let Input::Request { client, request: Request::Cpg(request) } = input else { return };
+        let Input::Request { client, request } = input else { return };
         let reply = match request {
+            Request::Cpg(request) => Reply::Cpg(self.cpg(request)),
+            Request::Cfg(cfg::Request::GetNodeAddrs { nodeid }) => {
+                let result =
+                    if nodeid == 1 { Ok(vec![[10, 0, 0, 1].into()]) } else { Err(CsError::NotExist) };
+                Reply::Cfg(cfg::Reply::GetNodeAddrs(result))
+            }
+            other => panic!("the tool asked {other:?}"),
+        };
+        self.server.reply(client, &reply);
+    }
+
+    fn cpg(&mut self, request: cpg::Request) -> cpg::Reply {
+        match request {
             cpg::Request::IterationInitialize { kind, .. } => {
                 self.rest = entries(kind == Some(IterationKind::NameOnly)).into();
                 cpg::Reply::IterationInitialize(Ok(7))
@@ -76,8 +89,7 @@ impl Daemon {
             }
             cpg::Request::IterationFinalize { handle: 7 } => cpg::Reply::IterationFinalize(CsError::Ok),
             other => panic!("the tool asked {other:?}"),
-        };
-        self.server.reply(client, &Reply::Cpg(reply));
+        }
     }
 }
 
@@ -111,11 +123,11 @@ fn printed(output: &Output) -> String {
 
 #[test]
 fn groups_are_listed_in_every_style() {
-    let mut daemon = Daemon::new("list", true);
+    let mut daemon = Daemon::new("list", true, &[Service::Cfg, Service::Cpg]);
     assert_eq!(
         printed(&daemon.tool(&[])),
-        "Group Name\t       PID\t   Node ID\ngrp\n\t\t      9000\t         1\n\t\t      9001\t         2\n\
-         crmd\\x00\n\t\t        77\t         2\n"
+        "Group Name\t       PID\t   Node ID\ngrp\n\t\t      9000\t         1 (10.0.0.1)\n\
+         \t\t      9001\t         2 ()\ncrmd\\x00\n\t\t        77\t         2 ()\n"
     );
     assert_eq!(
         printed(&daemon.tool(&["-d,"])),
@@ -124,6 +136,16 @@ fn groups_are_listed_in_every_style() {
     assert_eq!(printed(&daemon.tool(&["-n"])), "grp\ncrmd\\x00\n");
     assert_eq!(printed(&daemon.tool(&["-n", "-e", "-d", "::"])), "grp:crmd\0:");
     assert!(printed(&daemon.tool(&["--json"])).starts_with("[{\"group\":\"grp\""));
+}
+
+#[test]
+fn a_daemon_without_the_cfg_service_only_costs_the_addresses() {
+    let mut daemon = Daemon::new("bare", true, &[Service::Cpg]);
+    assert_eq!(
+        printed(&daemon.tool(&[])),
+        "Group Name\t       PID\t   Node ID\ngrp\n\t\t      9000\t         1\n\t\t      9001\t         2\n\
+         crmd\\x00\n\t\t        77\t         2\n"
+    );
 }
 
 #[test]
@@ -137,7 +159,7 @@ fn without_a_daemon_the_error_is_corosync_s() {
 
 #[test]
 fn a_daemon_that_is_not_ready_yet_is_told_apart() {
-    let output = Daemon::new("early", false).tool(&[]);
+    let output = Daemon::new("early", false, &[Service::Cpg]).tool(&[]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("Could not initialize corosync cpg API error 6: "), "{said}");
