@@ -11,7 +11,7 @@ use super::{
 use crate::{
     groups::{Assembler, Packer},
     links::Destination,
-    node::{Member, NodeId},
+    node::Member,
     ring_id::{RingId, RingSeq},
     time::Instant,
     wire::{Entries, PART_HEAD_BYTES, Part, REGULAR_HEAD_BYTES, Regular, RegularHead, Seq},
@@ -126,10 +126,10 @@ impl Common {
     }
 
     /// Sends a frame of any size, in parts if need be.
-    pub(super) fn send_large(&mut self, to: NodeId, frame: Bytes) {
+    pub(super) fn send_large(&mut self, to: Destination, frame: Bytes) {
         let room = self.settings.frame_bytes_max - PART_HEAD_BYTES;
-        if to == self.me.node || frame.len() <= self.settings.frame_bytes_max {
-            return self.send(Destination::Node(to), frame);
+        if to == Destination::Node(self.me.node) || frame.len() <= self.settings.frame_bytes_max {
+            return self.send(to, frame);
         }
         self.parts_sent = self.parts_sent.wrapping_add(1);
         let id = self.parts_sent;
@@ -140,7 +140,7 @@ impl Common {
         };
         for (index, octets) in (0..count).zip(frame.chunks(room)) {
             let part = self.build(|out| Part { id, index, count, octets }.encode(out));
-            self.send(Destination::Node(to), part);
+            self.send(to, part);
         }
     }
 

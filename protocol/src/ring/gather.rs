@@ -54,7 +54,7 @@ impl Gather {
             fail: self.fail.iter().copied().collect(),
         };
         let frame = common.build(|out| join.encode(out));
-        common.send(Destination::All, frame);
+        common.send_large(Destination::All, frame);
     }
 
     pub(super) fn on_join(&mut self, common: &mut Common, from: Member, join: &Join) -> Step {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Timer, common::Common};
 use crate::{
+    links::Destination,
     node::{Member, NodeId},
     ring_id::RingId,
 };
@@ -59,7 +60,7 @@ impl TokenKeeper {
 
     /// Passes a token on to the next member and sends it again until there is a sign of its arrival.
     pub(super) fn pass(&mut self, common: &mut Common, hop: u64, frame: Bytes) {
-        common.send_large(self.successor, frame.clone());
+        common.send_large(Destination::Node(self.successor), frame.clone());
         if self.successor != common.me.node {
             let wait = common.settings.token_retransmit / FIRST_SHARE;
             common.timers.arm(Timer::TokenRetransmit, common.now + wait);
@@ -80,6 +81,6 @@ impl TokenKeeper {
         let Some(retained) = &mut self.retained else { return };
         retained.wait = (retained.wait * 2).min(common.settings.token_retransmit);
         common.timers.arm(Timer::TokenRetransmit, common.now + retained.wait);
-        common.send_large(self.successor, retained.frame.clone());
+        common.send_large(Destination::Node(self.successor), retained.frame.clone());
     }
 }
