@@ -29,7 +29,10 @@ impl Gather {
     pub(super) fn new(common: &mut Common, also: Option<Member>, without: Option<Member>) -> Self {
         common.timers.clear();
         let me = common.me;
-        let proc = common.installed.members.iter().chain(&common.peers).copied().chain([me]).chain(also);
+        // Whoever is left out is in both sets: the others compare what a join can say, and a join can
+        // leave out only whom it considers.
+        let given = [Some(me), also, without].into_iter().flatten();
+        let proc = common.installed.members.iter().chain(&common.peers).copied().chain(given);
         let mut gather = Self { proc: proc.collect(), fail: BTreeSet::new(), agreed: BTreeSet::new() };
         let down =
             |&&member: &&Member| member != me && !common.peers.contains(&member) && Some(member) != also;

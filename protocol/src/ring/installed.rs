@@ -45,6 +45,16 @@ impl Installed {
         self.members.binary_search(&member).is_ok()
     }
 
+    pub(super) fn has_node(&self, node: NodeId) -> bool {
+        self.members.binary_search_by_key(&node, |member| member.node).is_ok()
+    }
+
+    /// Adds to the obligations those of `nodes` that are members: no others ever sent here.
+    pub(super) fn oblige(&mut self, nodes: impl Iterator<Item = NodeId>) {
+        let nodes: Vec<_> = nodes.filter(|&node| self.has_node(node)).collect();
+        self.obligations.extend(nodes);
+    }
+
     /// What this node tells the members of a ring to be.
     pub(super) fn report(&self) -> CommitReport {
         CommitReport {

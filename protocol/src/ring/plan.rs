@@ -71,8 +71,9 @@ impl Plan {
         self.transitional.iter().any(|member| member.node == sender) || self.obligations.contains(&sender)
     }
 
-    /// The nodes that count on this node once it has said that it holds everything.
+    /// The nodes whose messages another member may deliver beyond a hole once this node has said that
+    /// it holds everything: what [`Self::delivers_beyond_hole`] allows.
     pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        self.transitional.iter().map(|member| member.node)
+        self.transitional.iter().map(|member| member.node).chain(self.obligations.iter().copied())
     }
 }

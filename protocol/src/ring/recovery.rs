@@ -71,7 +71,7 @@ impl Recovery {
         let members = u16::try_from(self.members.len()).unwrap_or(u16::MAX);
         if self.plan.needs(&common.installed).next().is_none() {
             // From here on another member may install and deliver because this one has everything.
-            common.installed.obligations.extend(self.plan.nodes());
+            common.installed.oblige(self.plan.nodes());
             token.complete = token.complete.saturating_add(1).min(members);
         } else if token.complete < members {
             token.complete = 0;

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::node::BootId;
 
+mod nested;
+
 const HOP: Duration = Duration::from_micros(50);
 
 pub(super) fn settings(node: u32, peers: usize) -> RingSettings {
@@ -123,10 +125,10 @@ impl Net {
                 }
                 Output::Left => {}
                 Output::Send { to, frame } => {
+                    assert!(frame.len() <= settings(id, 0).frame_bytes_max, "it would not leave the node");
                     let from = node.member;
                     for &to in ids.iter().filter(|&&other| match to {
                         Destination::All => other != id,
-                    assert!(frame.len() <= settings(id, 0).frame_bytes_max, "it would not leave the node");
                         Destination::Node(node) => node.get() == other,
                     }) {
                         self.frames += 1;
