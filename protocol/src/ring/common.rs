@@ -144,9 +144,9 @@ impl Common {
         }
     }
 
-    /// Takes a frame of the installed ring, if it is new and not absurdly far ahead.
+    /// Takes a frame of the installed ring, if it is a member's, new and not absurdly far ahead.
     pub(super) fn take_regular(&mut self, regular: &Regular<'_>) {
-        if !self.installed.queue.wants(regular.head.seq) {
+        if !self.installed.has_node(regular.head.sender) || !self.installed.queue.wants(regular.head.seq) {
             return;
         }
         self.installed.high_seen = self.installed.high_seen.max(regular.head.seq);

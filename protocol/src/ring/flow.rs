@@ -27,7 +27,7 @@ impl Flow {
         let Limits { window_size, max_messages } = limits;
         let unstable = token.seq.since(stable);
         let store_room = PLACES_MAX / 2;
-        if unstable + u64::from(window_size) > store_room {
+        if unstable.saturating_add(u64::from(window_size)) > store_room {
             return 0;
         }
         let others = token.fcc.saturating_sub(self.sent);

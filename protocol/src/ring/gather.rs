@@ -100,7 +100,9 @@ impl Gather {
             self.fail.extend(join.fail.iter().filter(|&&m| m != common.me));
         }
         while self.proc.len() > MEMBERS_MAX {
-            let Some(last) = self.proc.pop_last() else { break };
+            let last = self.proc.iter().rev().find(|&&m| m != common.me && m != from).copied();
+            let Some(last) = last else { break };
+            self.proc.remove(&last);
             self.fail.remove(&last);
         }
     }

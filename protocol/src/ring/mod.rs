@@ -336,7 +336,11 @@ impl Ring {
     }
 
     fn on_join(&mut self, from: Member, join: &Join) {
-        if from == self.common.me {
+        let installed = &self.common.installed;
+        // Every member has known of the installed ring since before it was installed: an older join was
+        // late on its way.
+        let stale = installed.has_member(from) && join.ring_seq < installed.ring.seq;
+        if from.node == self.common.me.node || stale {
             return;
         }
         let step = match &self.state {
@@ -346,9 +350,7 @@ impl Ring {
             State::Recovery(recovery) => recovery.on_join(from, join),
             State::Operational(_) => {
                 let accuses = join.fail.contains(&self.common.me);
-                let stale =
-                    self.common.installed.has_member(from) && join.ring_seq < self.common.installed.ring.seq;
-                if accuses || stale { Step::Stay } else { Step::gather(GatherCause::Join(from.node)) }
+                if accuses { Step::Stay } else { Step::gather(GatherCause::Join(from.node)) }
             }
         };
         self.step(step);

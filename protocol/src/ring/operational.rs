@@ -51,6 +51,8 @@ impl Operational {
     pub(super) fn visit(&mut self, common: &mut Common, mut token: Token) {
         common.timers.arm(Timer::TokenLoss, common.now + common.settings.token_timeout);
         common.timers.disarm(Timer::TokenHold);
+        // What is left of requests made in recovery: everybody has all of it, so nobody would take them off.
+        token.rtr.retain(|range| range.ring == token.ring);
         let installed = &mut common.installed;
         installed.high_seen = installed.high_seen.max(token.seq);
         // Everybody was visited once between the last visit and this one, so whoever lacked something
@@ -95,7 +97,7 @@ impl Operational {
 
     fn pass(&mut self, common: &mut Common, mut token: Token) {
         self.seq_prev = token.seq;
-        token.token_seq += 1;
+        token.token_seq = token.token_seq.saturating_add(1);
         let frame = common.build(|out| token.encode(out));
         self.keeper.pass(common, token.token_seq, frame);
     }
@@ -141,7 +143,8 @@ impl Operational {
             lower_or_raise_aru(common, &mut token);
             self.pass(common, token);
             self.settle(common);
-        } else if self.unchanged + 2 > common.settings.seqno_unchanged_const && !is_rep(common) {
+        } else if self.unchanged.saturating_add(2) > common.settings.seqno_unchanged_const && !is_rep(common)
+        {
             self.unchanged = 0;
             self.cancel_hold(common);
         }

@@ -80,7 +80,7 @@ impl Recovery {
         if token.complete >= members {
             return Step::Operational(token);
         }
-        token.token_seq += 1;
+        token.token_seq = token.token_seq.saturating_add(1);
         let frame = common.build(|out| token.encode(out));
         self.keeper.pass(common, token.token_seq, frame);
         Step::Stay
@@ -88,7 +88,8 @@ impl Recovery {
 
     pub(super) fn on_regular(&mut self, common: &mut Common, regular: &Regular<'_>) {
         if regular.head.ring == self.keeper.ring() {
-            if self.early.wants(regular.head.seq) {
+            let sender = regular.head.sender;
+            if self.members.iter().any(|member| member.node == sender) && self.early.wants(regular.head.seq) {
                 let frame = common.keep(regular.octets);
                 self.early.insert(regular.head, frame);
             }

@@ -86,7 +86,7 @@ impl SortQueue {
     /// Which places above aru are here.
     pub(crate) fn held(&self) -> Held {
         let mut held = Held::default();
-        let first = self.index(self.aru.next()).unwrap_or(0);
+        let first = self.index(self.aru.next()).unwrap_or(self.slots.len());
         for (offset, slot) in (0..).zip(self.slots.iter().skip(first)) {
             if slot.is_some() {
                 held.insert(offset);
@@ -120,6 +120,13 @@ mod tests {
         assert!((0..4).map(|offset| queue.held().contains(offset)).eq([false, true, true, false]));
         assert!(put(&mut queue, 2));
         assert_eq!(queue.aru(), Seq(4));
+    }
+
+    #[test]
+    fn a_full_queue_holds_nothing_above_aru() {
+        let mut queue = SortQueue::default();
+        assert!((1..=PLACES_MAX).all(|seq| put(&mut queue, seq)));
+        assert_eq!((queue.aru(), queue.held()), (Seq(PLACES_MAX), Held::default()));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::node::BootId;
 
+mod hostile;
 mod nested;
 
 const HOP: Duration = Duration::from_micros(50);
