@@ -56,6 +56,8 @@ struct Net {
     cut: Box<dyn Fn(u32, u32) -> bool>,
     /// Every nth frame is lost.
     lose: Option<u64>,
+    /// Frames overtake each other by up to some milliseconds, and every third one comes twice.
+    disorder: bool,
     frames: u64,
 }
 
@@ -71,6 +73,7 @@ impl Net {
             total,
             cut: Box::new(|_, _| false),
             lose: None,
+            disorder: false,
             frames: 0,
         };
         (1..=nodes).for_each(|node| net.start(node, RingSeq(0)));
@@ -135,12 +138,21 @@ impl Net {
                         self.frames += 1;
                         let lost = self.lose.is_some_and(|n| self.frames.is_multiple_of(n));
                         if !(self.cut)(id, to) && !lost {
-                            self.sent += 1;
-                            self.flying.insert((self.now + HOP, self.sent), (from, to, frame.clone()));
+                            self.fly(from, to, &frame);
                         }
                     }
                 }
             }
+        }
+    }
+
+    fn fly(&mut self, from: Member, to: u32, frame: &Bytes) {
+        self.sent += 1;
+        let copies = if self.disorder && self.sent.is_multiple_of(3) { 2 } else { 1 };
+        for copy in 0..copies {
+            let late = if self.disorder { (self.sent * 7919 + copy * 31) % 97 } else { 0 };
+            let at = self.now + HOP + HOP * u32::try_from(late).unwrap();
+            self.flying.insert((at, self.sent * 2 + copy), (from, to, frame.clone()));
         }
     }
 
