@@ -1,4 +1,4 @@
-//! Control frames that came in parts.
+//! Frames that came in parts.
 
 use std::collections::BTreeMap;
 

@@ -30,7 +30,8 @@ pub(super) fn serve(common: &mut Common, token: &mut Token, ring: RingId) -> u32
             match frame {
                 Some(frame) => {
                     served += 1;
-                    common.send(Destination::All, frame);
+                    // Its sender's datagrams may be larger than this node's.
+                    common.send_large(Destination::All, frame);
                 }
                 None => ask(token, ring, seq),
             }

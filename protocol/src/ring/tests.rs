@@ -129,7 +129,8 @@ impl Net {
                 }
                 Output::Left => {}
                 Output::Send { to, frame } => {
-                    assert!(frame.len() <= settings(id, 0).frame_bytes_max, "it would not leave the node");
+                    let max = node.ring.common.settings.frame_bytes_max;
+                    assert!(frame.len() <= max, "it would not leave the node");
                     let from = node.member;
                     for &to in ids.iter().filter(|&&other| match to {
                         Destination::All => other != id,

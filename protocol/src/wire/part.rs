@@ -1,4 +1,4 @@
-//! A piece of a control frame that is larger than a datagram.
+//! A piece of a frame that is larger than a datagram.
 
 use bytes::{BufMut, BytesMut};
 
@@ -7,8 +7,9 @@ use super::{FrameError, FrameKind, Reader, put_head};
 /// Octets before the piece, frame head included.
 pub const PART_HEAD_BYTES: usize = 8;
 
-/// Commit tokens of large rings do not fit one datagram. They travel in pieces of one transmission,
-/// put together by the receiver.
+/// Commit tokens and joins of large rings do not fit one datagram, nor does every frame that somebody
+/// with a larger `netmtu` has sent and this node sends again. They travel in pieces of one
+/// transmission, put together by the receiver.
 ///
 /// | octets | field | note                                       |
 /// |--------|-------|--------------------------------------------|

@@ -131,3 +131,19 @@ fn a_representative_that_dies_unnoticed_at_any_moment_is_left_out() {
         assert_eq!((net.members(2), net.members(3)), (vec![2, 3], vec![2, 3]), "{steps} half hops");
     }
 }
+
+#[test]
+fn a_node_with_a_smaller_netmtu_brings_the_others_a_larger_frame() {
+    // 1 says much in large frames and dies; only 2, whose frames are smaller, has heard it.
+    let mut net = Net::new(3);
+    net.nodes.get_mut(&2).unwrap().ring.common.settings.frame_bytes_max = 600;
+    net.run_for(Duration::from_millis(100));
+    net.cut = Box::new(|a, b| a == 1 && b == 3);
+    net.send(1, Guarantee::Agreed, vec![1; 1300].into());
+    net.run_for(Duration::from_millis(1));
+    net.crash(1);
+    net.cut = Box::new(|_, _| false);
+    net.run_for(secs(6));
+    assert_eq!(net.messages(3), [(1, vec![1; 1300].into())]);
+    assert_eq!(net.seen(2), net.seen(3));
+}
