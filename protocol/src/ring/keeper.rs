@@ -19,6 +19,7 @@ const FIRST_SHARE: u32 = 16;
 pub(super) struct TokenKeeper {
     ring: RingId,
     successor: NodeId,
+    predecessor: NodeId,
     /// Highest hop accepted.
     accepted: u64,
     /// The token as it was passed on, until the successor is known to have it.
@@ -36,8 +37,14 @@ impl TokenKeeper {
     /// `members` ascending, with `me` among them.
     pub(super) fn new(ring: RingId, members: &[Member], me: Member) -> Self {
         let after = members.iter().find(|member| member.node > me.node).or(members.first());
-        let successor = after.map_or(me.node, |member| member.node);
-        Self { ring, successor, accepted: 0, retained: None }
+        let before = members.iter().rev().find(|member| member.node < me.node).or(members.last());
+        let [successor, predecessor] = [after, before].map(|m| m.map_or(me.node, |member| member.node));
+        Self { ring, successor, predecessor, accepted: 0, retained: None }
+    }
+
+    /// Who passes tokens to this node. Nobody else's are taken.
+    pub(super) fn predecessor(&self) -> NodeId {
+        self.predecessor
     }
 
     pub(super) fn ring(&self) -> RingId {

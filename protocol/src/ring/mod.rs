@@ -277,7 +277,7 @@ impl Ring {
             State::Recovery(recovery) => &mut recovery.keeper,
             _ => return,
         };
-        if token.ring != keeper.ring() {
+        if token.ring != keeper.ring() || from.node != keeper.predecessor() {
             return;
         }
         if token.token_seq <= keeper.accepted() {

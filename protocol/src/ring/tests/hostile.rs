@@ -96,3 +96,11 @@ fn a_join_from_before_the_installed_ring_changes_nothing_in_gather() {
     assert!(!net.seen(3).contains(&Seen::Regular(vec![1, 2])) && net.members(2) == [1, 2, 3]);
     assert_eq!(net.seen(2).iter().filter(|s| matches!(s, Seen::Regular(_))).count(), 2);
 }
+
+#[test]
+fn a_token_comes_from_the_predecessor_or_not_at_all() {
+    let (mut ring, from, id, now) = ring_of_two();
+    let stranger = Member { node: NodeId::new(9).unwrap(), boot: BootId(9) };
+    assert_eq!(visit(&mut ring, now, stranger, &token(id)).len(), 0);
+    assert_eq!(visit(&mut ring, now, from, &token(id)).len(), 1);
+}
