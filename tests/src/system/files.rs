@@ -81,9 +81,11 @@ impl Spec {
         };
         let token =
             self.token_ms.map_or_else(String::new, |ms| format!("token = {ms}\ntoken_coefficient = 0\n"));
+        // `DAEMON_LOG=debug` in the environment shows more of a failing test.
+        let level = std::env::var("DAEMON_LOG").unwrap_or_else(|_| "info".into());
         let mut text = format!(
             "[totem]\ncluster_name = \"test\"\n{crypto}\nkeyfile = \"{directory}/authkey\"\n{token}\n\
-             [logging]\nto_stderr = true\n\n[system]\nstate_dir = \"{directory}/state\"\n",
+             [logging]\nto_stderr = true\nlevel = \"{level}\"\n\n[system]\nstate_dir = \"{directory}/state\"\n",
         );
         for number in 1..=self.nodes {
             let address = Network::address(number);
