@@ -226,7 +226,8 @@ impl Client {
             if !matches!(error, CsError::TryAgain | CsError::Busy) {
                 return Err(ClientError::Service(error));
             }
-            self.connection.pause(RETRY_PAUSE)?;
+            // The daemon may be waiting for this very client to read.
+            self.connection.park_events_and_pause(RETRY_PAUSE)?;
         }
     }
 

@@ -163,11 +163,7 @@ impl Connection {
             match self.try_send(request, urgency) {
                 Err(ClientError::WouldBlock) => {
                     // The daemon may be waiting for this very client to read.
-                    self.park_events()?;
-                    if self.parked_bytes >= PARKED_BYTES_MAX {
-                        return Err(ClientError::WouldBlock);
-                    }
-                    self.pause(PAUSE)?;
+                    self.park_events_and_pause(PAUSE)?;
                 }
                 result => return result,
             }
@@ -187,6 +183,15 @@ impl Connection {
                 None => self.check_alive()?,
             }
         }
+    }
+
+    /// Reads what is here, then gives the daemon a moment. An error when there is no room for more.
+    fn park_events_and_pause(&mut self, time: Duration) -> Result<(), ClientError> {
+        self.park_events()?;
+        if self.parked_bytes >= PARKED_BYTES_MAX {
+            return Err(ClientError::WouldBlock);
+        }
+        self.pause(time)
     }
 
     /// Takes the events that are here, to hand them out later.

@@ -49,6 +49,8 @@ pub(super) struct Connection {
     flow_control: u32,
     /// So many of its events wait that it may not multicast until it has read them.
     is_behind: bool,
+    /// It has sent a message in fragments; from then on flow control for its own arrears is by answer.
+    sends_fragments: bool,
     zero_copy: Buffers,
 }
 
@@ -131,6 +133,7 @@ impl Connection {
             queue_bytes: 0,
             flow_control: 0,
             is_behind: false,
+            sends_fragments: false,
             zero_copy: Buffers::default(),
         }
     }
@@ -143,6 +146,10 @@ impl Connection {
 
     /// A client that sends faster than it reads mostly reads its own messages late. Its library
     /// answers multicasts with "try again" until it has caught up, and everything else still goes.
+    ///
+    /// Not so for a client that sends fragments: libcpg repeats a fragment that flow control refuses for a
+    /// whole second before the program hears of it and can read again, and meanwhile ever more events wait.
+    /// See [`Self::refuses_fragment`].
     fn set_behind(&mut self, is_behind: bool) {
         if self.is_behind != is_behind {
             self.is_behind = is_behind;
@@ -151,7 +158,7 @@ impl Connection {
     }
 
     fn show_flow_control(&self) {
-        let own = if self.is_behind { NO_MULTICASTS } else { 0 };
+        let own = if self.is_behind && !self.sends_fragments { NO_MULTICASTS } else { 0 };
         self.channel.set_flow_control(if self.flow_control == 0 { own } else { self.flow_control });
     }
 
@@ -191,6 +198,9 @@ impl Connection {
             self.count_last_bytes(message.len())?;
             let client = self.id;
             match Incoming::decode(self.service, message)? {
+                Incoming::Request(request) if self.refuses_fragment(&request) => {
+                    self.reply(&Reply::Cpg(cpg::Reply::PartialMulticast(CsError::TryAgain)), shared.memory)?;
+                }
                 Incoming::Request(request) => inputs.push(Input::Request { client, request }),
                 Incoming::ZeroCopy(request) => {
                     if let Some(request) = self.zero_copy(&request, shared)? {
@@ -216,6 +226,17 @@ impl Connection {
             *bytes_left = bytes_left.checked_sub(bytes.max(1)).ok_or(GoneCause::Closed)?;
         }
         Ok(())
+    }
+
+    /// A client that is behind does not begin another large message. Its library hands this answer on at
+    /// once, so the program can read.
+    fn refuses_fragment(&mut self, request: &Request) -> bool {
+        let Request::Cpg(cpg::Request::PartialMulticast { kind, .. }) = request else { return false };
+        if !self.sends_fragments {
+            self.sends_fragments = true;
+            self.show_flow_control();
+        }
+        self.is_behind && *kind == Some(cpg::Fragment::First)
     }
 
     fn zero_copy(

@@ -190,6 +190,24 @@ fn a_client_that_sends_without_reading_is_held_back_and_not_cut_off() {
 }
 
 #[test]
+fn a_client_that_sends_large_messages_without_reading_is_held_back_by_answers() {
+    // Flow control would stop libcpg in the middle of its fragments, where no program can read.
+    let instance = instance("eager-large");
+    let limits = Limits { event_queue_bytes_max: 8_000_000, ..Limits::default() };
+    let _daemon = Daemon::start(ServerSettings { limits, ..settings(&instance, Transport::SharedMemory) });
+    let mut eager = Client::connect(Some(&instance)).expect("connected");
+    eager.join(name(b"eager")).expect("joined");
+    let large = pattern(ATOMIC_MESSAGE_BYTES_MAX + 100);
+    for _ in 0..30 {
+        eager.multicast(2, &large).expect("sent");
+    }
+    assert!(matches!(eager.dispatch(SOON).expect("alive"), Some(Event::ConfigurationChange { .. })));
+    for _ in 0..30 {
+        assert_eq!(message(&mut eager), large);
+    }
+}
+
+#[test]
 fn a_daemon_that_does_not_run_or_is_not_ready_says_so() {
     let instance = instance("refusals");
     assert!(matches!(Client::connect(Some(&instance)), Err(ClientError::NotRunning(_))));
