@@ -12,7 +12,7 @@ use protocol::{
 use services::executive::ExecutiveSettings;
 
 use crate::{
-    history::End,
+    history::{End, What},
     invariants::{self, Violation},
     liveness::Failed,
     machine::Machine,
@@ -59,6 +59,8 @@ pub struct Counts {
     pub deliveries: u64,
     /// Rings that clients were told of, counted once a node.
     pub rings: u64,
+    /// Most rings that a node was told of after all faults had ended; of several runs, the most of any.
+    pub rings_to_rest: u64,
     /// Faults other than those of the network's quality.
     pub faults: u64,
     /// The network's own counts.
@@ -71,6 +73,7 @@ impl AddAssign for Counts {
         self.events += other.events;
         self.deliveries += other.deliveries;
         self.rings += other.rings;
+        self.rings_to_rest = self.rings_to_rest.max(other.rings_to_rest);
         self.faults += other.faults;
         self.network += other.network;
     }
@@ -83,6 +86,7 @@ enum Fault {
     OneWay,
     Isolate,
     Flap,
+    Nested,
     Loss,
     Delay,
     Crash,
@@ -97,11 +101,12 @@ enum Fault {
     Heal,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 16] = [
     Fault::Partition,
     Fault::OneWay,
     Fault::Isolate,
     Fault::Flap,
+    Fault::Nested,
     Fault::Loss,
     Fault::Delay,
     Fault::Crash,
@@ -143,13 +148,20 @@ pub fn run<M: Machine>(
         strike(&mut world, &mut rng, fault);
         faults += 1;
     }
+    let before = rings_told(&world);
     restore(&mut world);
     let came_to_rest = world.try_finish();
     let mut violations = invariants::check(&world.history);
     if let Err(Failed(story)) = came_to_rest {
         violations.push(Violation { property: "liveness", story });
     }
-    Outcome { violations, digest: world.history.digest(), counts: counts(&world, faults) }
+    let rings_to_rest = rings_told(&world).iter().zip(&before).map(|(after, before)| after - before).max();
+    let counts = Counts { rings_to_rest: rings_to_rest.unwrap_or_default(), ..counts(&world, faults) };
+    if counts.rings_to_rest > RINGS_TO_REST_MAX {
+        let story = format!("{} rings at one node after all faults had ended", counts.rings_to_rest);
+        violations.push(Violation { property: "liveness", story });
+    }
+    Outcome { violations, digest: world.history.digest(), counts }
 }
 
 /// What the cluster and its clients are like.
@@ -212,13 +224,21 @@ fn strike<M: Machine>(world: &mut World<M>, rng: &mut Rng, fault: Fault) {
     let token = world.options.timing.token_timeout;
     let base = world.options.quality;
     match fault {
-        Fault::Partition => {
-            let side: Vec<bool> = (0..count).map(|_| rng.chance(500)).collect();
-            each_pair(count, |a, b| {
-                if side[a] != side[b] {
-                    world.network().cut(a, b);
+        Fault::Partition => divide(world, rng),
+        Fault::Nested => {
+            // The first division is noticed after the token timeout; the others then come while the rings
+            // are being formed and recovered.
+            divide(world, rng);
+            world.run_for(token + rng.duration(Duration::ZERO..Duration::from_millis(30)));
+            for _ in 0..rng.range(1..5) {
+                each_pair(count, |a, b| world.network().mend(a, b));
+                if rng.chance(700) {
+                    divide(world, rng);
+                } else {
+                    world.crash_after_effects(rng.index(count), u32::try_from(rng.below(30)).expect("few"));
                 }
-            });
+                world.run_for(rng.duration(Duration::ZERO..Duration::from_millis(40)));
+            }
         }
         Fault::OneWay => {
             let other = (one + 1 + rng.index(count - 1)) % count;
@@ -277,6 +297,17 @@ fn strike<M: Machine>(world: &mut World<M>, rng: &mut Rng, fault: Fault) {
     }
 }
 
+/// Cuts the nodes into two sides.
+fn divide<M: Machine>(world: &mut World<M>, rng: &mut Rng) {
+    let count = world.nodes().len();
+    let side: Vec<bool> = (0..count).map(|_| rng.chance(500)).collect();
+    each_pair(count, |a, b| {
+        if side[a] != side[b] {
+            world.network().cut(a, b);
+        }
+    });
+}
+
 fn each_pair(count: usize, mut act: impl FnMut(usize, usize)) {
     for a in 0..count {
         (0..count).filter(|b| *b != a).for_each(|b| act(a, b));
@@ -292,20 +323,34 @@ fn restore<M: Machine>(world: &mut World<M>) {
     world.start_all();
 }
 
+/// How many rings each node's watchers were told of.
+fn rings_told<M: Machine>(world: &World<M>) -> Vec<u64> {
+    let mut told = vec![0; world.nodes().len()];
+    for client in world.history.clients.values().filter(|client| client.watcher) {
+        let rings = client.seen.iter().filter(|seen| matches!(seen.what, What::Totem { .. }));
+        told[client.node] += rings.count() as u64;
+    }
+    told
+}
+
 fn counts<M: Machine>(world: &World<M>, faults: u64) -> Counts {
     let seen = || world.history.clients.values().flat_map(|client| &client.seen);
     let watched = || world.history.clients.values().filter(|client| client.watcher).flat_map(|c| &c.seen);
-    let delivered = |what: &crate::history::What| matches!(what, crate::history::What::Delivered { .. });
-    let ring = |what: &crate::history::What| matches!(what, crate::history::What::Totem { .. });
+    let delivered = |what: &What| matches!(what, What::Delivered { .. });
+    let ring = |what: &What| matches!(what, What::Totem { .. });
     Counts {
         time: world.now().since(Instant::ZERO),
         events: world.events(),
         deliveries: seen().filter(|seen| delivered(&seen.what)).count() as u64,
         rings: watched().filter(|seen| ring(&seen.what)).count() as u64,
+        rings_to_rest: 0,
         faults,
         network: world.network_view().counts(),
     }
 }
 
+/// A node's own first ring, the merges, and what loss may cost: above this, something goes round in
+/// circles.
+const RINGS_TO_REST_MAX: u64 = 12;
 /// The nodes' names.
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];

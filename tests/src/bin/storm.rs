@@ -107,7 +107,7 @@ fn many(arguments: &Arguments, limits: Limits) -> ExitCode {
     let (total, failed) = (total.into_inner().expect("all threads are done"), failed.into_inner());
     let wall = start.elapsed().as_secs_f64();
     println!(
-        "{} seeds, {failed} failed; {:.1} seeds/s, {:.2} cluster-hours, {} events ({:.0} k/s), {} rings, {} \
+        "{} seeds, {failed} failed; {:.1} seeds/s, {:.2} cluster-hours, {} events ({:.0} k/s), {} rings (at most {} to rest), {} \
          deliveries, {} faults, {:?}",
         arguments.seeds,
         arguments.seeds as f64 / wall,
@@ -115,6 +115,7 @@ fn many(arguments: &Arguments, limits: Limits) -> ExitCode {
         total.events,
         total.events as f64 / wall / 1000.0,
         total.rings,
+        total.rings_to_rest,
         total.deliveries,
         total.faults,
         total.network,

@@ -115,7 +115,7 @@ enum Event {
     /// A client makes its next message.
     Compose { client: ClientId },
     /// A client connects to a node.
-    Connect { node: usize, life: u64, group: GroupName, watcher: bool },
+    Connect { node: usize, life: u64, group: Box<GroupName>, watcher: bool },
 }
 
 /// Makes a node: `M::start`, except where a test wants broken ones.
@@ -401,7 +401,7 @@ impl<M: Machine> World<M> {
             Event::Stored { node, life } if alive(self, node, life) => self.stored(node),
             Event::Resume { node, life } if alive(self, node, life) => self.resume(node),
             Event::Connect { node, life, group, watcher } if alive(self, node, life) => {
-                self.connected(node, group, watcher);
+                self.connected(node, *group, watcher);
             }
             Event::Turn { .. }
             | Event::Wake { .. }
@@ -446,7 +446,7 @@ impl<M: Machine> World<M> {
     fn connect_later(&mut self, index: usize, group: GroupName, watcher: bool) {
         let at = self.now + self.rng.duration(Duration::from_micros(50)..Duration::from_millis(2));
         let life = self.nodes[index].life;
-        self.schedule(at, Event::Connect { node: index, life, group, watcher });
+        self.schedule(at, Event::Connect { node: index, life, group: Box::new(group), watcher });
     }
 
     fn connected(&mut self, index: usize, group: GroupName, watcher: bool) {
